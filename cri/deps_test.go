@@ -1,0 +1,25 @@
+package cri
+
+import (
+	_ "github.com/distribution/reference"
+	_ "github.com/fsnotify/fsnotify"
+	_ "github.com/stretchr/testify/assert"
+	_ "github.com/stretchr/testify/require"
+	_ "go.etcd.io/bbolt"
+	_ "go.uber.org/goleak"
+	_ "go.uber.org/zap"
+	_ "go.uber.org/zap/zaptest"
+	_ "go.uber.org/zap/zaptest/observer"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sync/singleflight"
+	_ "golang.org/x/sys/unix"
+	_ "google.golang.org/grpc"
+	_ "google.golang.org/grpc/test/bufconn"
+	_ "k8s.io/api/core/v1"
+	_ "k8s.io/apimachinery/pkg/api/validation"
+	_ "k8s.io/apimachinery/pkg/util/validation"
+	_ "k8s.io/apimachinery/pkg/util/validation/field"
+	_ "k8s.io/cri-api/pkg/apis"
+	_ "pgregory.net/rapid"
+	_ "sigs.k8s.io/yaml"
+)

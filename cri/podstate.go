@@ -1,0 +1,152 @@
+package cri
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// PodState is one pod as a runtime reported it: an observation, not a wish.
+// It is a snapshot that its readers share and must not change.
+type PodState struct {
+	UID       types.UID
+	Namespace string
+	Name      string
+
+	// Sandboxes holds every sandbox of the pod, newest first (see Sort).
+	Sandboxes []*runtimeapi.PodSandboxStatus
+	// Containers holds every container of the pod in any state, newest first.
+	Containers []*Container
+	// IPs are the pod's addresses, the primary one first. They are those of the
+	// newest ready sandbox, or the last known ones when no sandbox is ready;
+	// empty for pods on the host network.
+	IPs []string
+
+	// ObservedAt is the time at which the observation began: everything that
+	// the runtime had done by then is in it.
+	ObservedAt time.Time
+}
+
+// Container is the observed state of one container and the sandbox it is in.
+type Container struct {
+	SandboxID string
+	*runtimeapi.ContainerStatus
+}
+
+// Name is the name of the container in the pod's spec. The label decides, as
+// the label is what list filters and other tools see; the metadata is asked
+// when the label is missing.
+func (c *Container) Name() string {
+	if name := c.GetLabels()[LabelContainerName]; name != "" {
+		return name
+	}
+	return c.GetMetadata().GetName()
+}
+
+// Running reports whether the container is in the state RUNNING.
+func (c *Container) Running() bool {
+	return c.GetState() == runtimeapi.ContainerState_CONTAINER_RUNNING
+}
+
+// Exited reports whether the container is in the state EXITED.
+func (c *Container) Exited() bool {
+	return c.GetState() == runtimeapi.ContainerState_CONTAINER_EXITED
+}
+
+// FinishedTime is when the container ended, the zero time if it did not.
+func (c *Container) FinishedTime() time.Time { return unixNano(c.GetFinishedAt()) }
+
+// StartedTime is when the container started, the zero time if it did not.
+func (c *Container) StartedTime() time.Time { return unixNano(c.GetStartedAt()) }
+
+func unixNano(ns int64) time.Time {
+	if ns <= 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
+}
+
+// Sort puts the newest sandbox and the newest container first. Sandboxes go by
+// attempt, as it does not depend on the node's clock, then by creation time;
+// containers by creation time; ties by ID, so that the order is total.
+func (s *PodState) Sort() {
+	slices.SortFunc(s.Sandboxes, func(a, b *runtimeapi.PodSandboxStatus) int {
+		return cmp.Or(
+			cmp.Compare(b.GetMetadata().GetAttempt(), a.GetMetadata().GetAttempt()),
+			cmp.Compare(b.GetCreatedAt(), a.GetCreatedAt()),
+			cmp.Compare(a.GetId(), b.GetId()),
+		)
+	})
+	slices.SortFunc(s.Containers, func(a, b *Container) int {
+		return cmp.Or(
+			cmp.Compare(b.GetCreatedAt(), a.GetCreatedAt()),
+			cmp.Compare(a.GetId(), b.GetId()),
+		)
+	})
+}
+
+// ReadySandboxes returns the sandboxes in the state READY, newest first.
+func (s *PodState) ReadySandboxes() []*runtimeapi.PodSandboxStatus {
+	var ready []*runtimeapi.PodSandboxStatus
+	for _, sandbox := range s.Sandboxes {
+		if sandbox.GetState() == runtimeapi.PodSandboxState_SANDBOX_READY {
+			ready = append(ready, sandbox)
+		}
+	}
+	return ready
+}
+
+// ContainersNamed returns every container of that name, newest first.
+func (s *PodState) ContainersNamed(name string) []*Container {
+	var named []*Container
+	for _, c := range s.Containers {
+		if c.Name() == name {
+			named = append(named, c)
+		}
+	}
+	return named
+}
+
+// Newest returns the newest container of that name, nil if there is none.
+func (s *PodState) Newest(name string) *Container {
+	for _, c := range s.Containers {
+		if c.Name() == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// Running returns the running containers, newest first.
+func (s *PodState) Running() []*Container {
+	var running []*Container
+	for _, c := range s.Containers {
+		if c.Running() {
+			running = append(running, c)
+		}
+	}
+	return running
+}
+
+// SandboxIPs returns the addresses of a sandbox, the primary one first. It is
+// empty for a sandbox on the host network.
+func SandboxIPs(sandbox *runtimeapi.PodSandboxStatus) []string {
+	network := sandbox.GetNetwork()
+	if network.GetIp() == "" {
+		return nil
+	}
+	ips := []string{network.GetIp()}
+	for _, extra := range network.GetAdditionalIps() {
+		ips = append(ips, extra.GetIp())
+	}
+	return ips
+}
+
+// OnHostNetwork reports whether the sandbox shares the node's network. A
+// runtime that reports no namespace options reads as "its own network".
+func OnHostNetwork(sandbox *runtimeapi.PodSandboxStatus) bool {
+	return sandbox.GetLinux().GetNamespaces().GetOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE
+}
