@@ -63,6 +63,9 @@ func (c *Client) GetContainerEvents(
 		if errors.Is(err, io.EOF) {
 			return io.EOF
 		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("receive container event: %w", ctx.Err())
+		}
 		if err != nil {
 			return fmt.Errorf("receive container event: %w", err)
 		}
