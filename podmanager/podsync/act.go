@@ -1,0 +1,147 @@
+package podsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri"
+	"github.com/edged-project/edged/podmanager/podspec"
+)
+
+// act does what was planned: it stops before it starts, and starts nothing when
+// something could not be stopped.
+func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, todo actions, rec *record) error {
+	if err := s.clear(ctx, pod, state, todo); err != nil {
+		return err
+	}
+	volumes, err := s.rooms.Volumes.Mount(ctx, pod)
+	if err != nil {
+		for _, next := range todo.start {
+			rec.failed[next.spec.Name] = corev1.ContainerStateWaiting{Reason: reasonCreating, Message: err.Error()}
+		}
+		return fmt.Errorf("mount volumes: %w", err)
+	}
+	sandbox, err := s.sandbox(ctx, pod, todo)
+	if err != nil {
+		for _, next := range todo.start {
+			rec.failed[next.spec.Name] = corev1.ContainerStateWaiting{Reason: reasonCreating, Message: cri.Message(err)}
+		}
+		return err
+	}
+	return s.startAll(ctx, pod, sandbox, volumes, todo.start, rec)
+}
+
+// clear takes away what is in the way of the new.
+func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState, todo actions) error {
+	if todo.newSandbox {
+		return s.stopPod(ctx, pod, state, gracePeriod(pod))
+	}
+	var group errgroup.Group
+	for _, each := range todo.stop {
+		group.Go(func() error { return s.stopContainer(ctx, pod, each.container, gracePeriod(pod), each.why) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, created := range todo.remove {
+		if err := s.rooms.Runtime.RemoveContainer(ctx, created.GetId()); err != nil {
+			return fmt.Errorf("remove container %q that was never started: %w", created.Name(), err)
+		}
+	}
+	return nil
+}
+
+// readySandbox is a sandbox to start containers in.
+type readySandbox struct {
+	id     string
+	config *runtimeapi.PodSandboxConfig
+	ips    []string
+}
+
+// sandbox returns the sandbox to work in, making it if need be.
+func (s *Syncer) sandbox(ctx context.Context, pod *corev1.Pod, todo actions) (readySandbox, error) {
+	attempt := todo.attempt
+	if !todo.newSandbox {
+		attempt = todo.sandbox.GetMetadata().GetAttempt()
+	}
+	options := s.cfg.Sandbox
+	options.Attempt = attempt
+	config, err := podspec.Sandbox(pod, options)
+	if err != nil {
+		return readySandbox{}, fmt.Errorf("configure sandbox: %w", err)
+	}
+	if !todo.newSandbox {
+		return readySandbox{id: todo.sandbox.GetId(), config: config, ips: cri.SandboxIPs(todo.sandbox)}, nil
+	}
+	return s.createSandbox(ctx, pod, config)
+}
+
+// createSandbox makes a sandbox. Once it has begun, the end of ctx does not
+// interrupt it: a sandbox that is torn half made is harder to clean up than a whole one.
+func (s *Syncer) createSandbox(ctx context.Context, pod *corev1.Pod, config *runtimeapi.PodSandboxConfig) (readySandbox, error) {
+	if err := ctx.Err(); err != nil {
+		return readySandbox{}, fmt.Errorf("create sandbox: %w", err)
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err := makeLogDirectory(config.GetLogDirectory()); err != nil {
+		return readySandbox{}, err
+	}
+	id, err := s.rooms.Runtime.RunPodSandbox(ctx, config, runtimeHandler(pod))
+	if err != nil {
+		return readySandbox{}, err
+	}
+	s.logger.Info("sandbox started", podFields(pod, zap.String("sandbox", id), zap.Uint32("attempt", config.GetMetadata().GetAttempt()))...)
+	status, err := s.rooms.Runtime.PodSandboxStatus(ctx, id, false)
+	if err != nil {
+		return readySandbox{}, err
+	}
+	return readySandbox{id: id, config: config, ips: cri.SandboxIPs(status.GetStatus())}, nil
+}
+
+// startAll starts the containers in order. A regular container that cannot be
+// started keeps no other from starting; an init container does.
+func (s *Syncer) startAll(
+	ctx context.Context, pod *corev1.Pod, sandbox readySandbox, volumes map[string]string, starts []start, rec *record,
+) error {
+	var failures []error
+	for _, next := range starts {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(failures, fmt.Errorf("start container %q: %w", next.spec.Name, err))...)
+		}
+		err := s.start(ctx, pod, sandbox, volumes, next, rec)
+		if err == nil {
+			delete(rec.failed, next.spec.Name)
+			continue
+		}
+		rec.failed[next.spec.Name] = waitingFor(err)
+		failures = append(failures, fmt.Errorf("start container %q: %w", next.spec.Name, err))
+		if next.init {
+			break
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// armBackOff makes the next exit of a container that is restarted after an exit
+// wait longer.
+func (s *Syncer) armBackOff(restarted start, rec *record) {
+	if restarted.previous == nil || !restarted.previous.Exited() {
+		return
+	}
+	key := crashKey(restarted.spec)
+	rec.crashes[key] = rec.crashes[key].next(restarted.previous.FinishedTime(), time.Now(), s.cfg.MaxCrashDelay)
+}
+
+func runtimeHandler(pod *corev1.Pod) string {
+	if pod.Spec.RuntimeClassName == nil {
+		return ""
+	}
+	return *pod.Spec.RuntimeClassName
+}

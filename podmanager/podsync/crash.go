@@ -1,0 +1,63 @@
+package podsync
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+const (
+	firstCrashDelay = 10 * time.Second
+	maxCrashDelay   = 5 * time.Minute
+
+	reasonCrashLoop = "CrashLoopBackOff"
+)
+
+// crash is the back-off of one container definition. The zero value has never
+// crashed.
+type crash struct {
+	delay time.Duration
+	armed time.Time
+}
+
+// until is when a container that finished at the given time may start again.
+// It is in the past when there is nothing to wait for. A finish in the future
+// comes from a clock that was set back: no wait can be derived from it.
+func (c crash) until(finished, now time.Time, limit time.Duration) time.Time {
+	if c.expired(finished, limit) || finished.After(now) {
+		return now
+	}
+	return finished.Add(c.delay)
+}
+
+// next is the back-off after a restart at now of a container that finished at
+// the given time.
+func (c crash) next(finished, now time.Time, limit time.Duration) crash {
+	if c.expired(finished, limit) {
+		return crash{delay: min(firstCrashDelay, limit), armed: now}
+	}
+	return crash{delay: min(2*c.delay, limit), armed: now}
+}
+
+// expired reports whether the container had run for so long that its earlier
+// crashes are forgotten: for more than twice the longest delay.
+func (c crash) expired(finished time.Time, limit time.Duration) bool {
+	return c.delay == 0 || finished.Sub(c.armed) > 2*limit
+}
+
+// crashKey is the definition that a back-off belongs to: another image or other
+// resources may well cure the crash, and start over.
+func crashKey(container *corev1.Container) string {
+	return container.Name + "\n" + container.Image + "\n" + container.Resources.String()
+}
+
+// crashLoop is what the status says of a container in back-off, in the
+// kubelet's words.
+func (c crash) crashLoop(pod *corev1.Pod, container string) corev1.ContainerStateWaiting {
+	return corev1.ContainerStateWaiting{
+		Reason: reasonCrashLoop,
+		Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)",
+			c.delay, container, pod.Name, pod.Namespace, pod.UID),
+	}
+}

@@ -1,0 +1,227 @@
+package podsync_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri"
+	"github.com/edged-project/edged/cri/critest"
+	"github.com/edged-project/edged/podmanager/podsync"
+)
+
+// stage is a Syncer on a runtime in memory.
+type stage struct {
+	t       *testing.T
+	runtime *critest.Runtime
+	client  *cri.Client
+	observe *observer
+	images  *images
+	volumes *volumes
+	logs    string
+	seen    []podsync.Observation
+}
+
+func newStage(t *testing.T, cfg critest.Config) *stage {
+	t.Helper()
+	cfg.WriteLogs = true
+	runtime := critest.Start(t, cfg)
+	client := runtime.Client(t)
+	return &stage{
+		t: t, runtime: runtime, client: client, logs: t.TempDir(),
+		observe: &observer{client: client}, images: &images{client: client}, volumes: &volumes{},
+	}
+}
+
+// syncer returns a new Syncer, as of an agent that was just started.
+func (s *stage) syncer() *podsync.Syncer { return s.syncerOn(s.client) }
+
+func (s *stage) syncerOn(runtime podsync.Runtime) *podsync.Syncer {
+	cfg := podsync.Config{LogLinks: s.logs + "/links"}
+	cfg.Sandbox.LogRoot = s.logs + "/pods"
+	return podsync.New(podsync.Rooms{
+		Runtime: runtime, Observer: s.observe, Images: s.images, Volumes: s.volumes,
+		Status: func(_ *corev1.Pod, seen podsync.Observation) { s.seen = append(s.seen, seen) },
+	}, cfg)
+}
+
+// changes returns the calls that changed something since the last time.
+func (s *stage) changes() string {
+	changes := s.runtime.Calls().Changes().String()
+	s.runtime.ResetCalls()
+	return changes
+}
+
+func (s *stage) state(pod *corev1.Pod) *cri.PodState {
+	s.t.Helper()
+	state, err := s.observe.State(s.t.Context(), pod.UID, time.Time{})
+	require.NoError(s.t, err)
+	return state
+}
+
+func (s *stage) last() podsync.Observation { return s.seen[len(s.seen)-1] }
+
+// observer looks at the runtime each time it is asked.
+type observer struct {
+	client *cri.Client
+}
+
+func (o *observer) State(ctx context.Context, uid types.UID, _ time.Time) (*cri.PodState, error) {
+	state := &cri.PodState{UID: uid, ObservedAt: time.Now()}
+	selector := map[string]string{cri.LabelPodUID: string(uid)}
+	sandboxes, err := o.client.ListPodSandbox(ctx, &runtimeapi.PodSandboxFilter{LabelSelector: selector})
+	if err != nil {
+		return nil, err
+	}
+	for _, sandbox := range sandboxes {
+		status, err := o.client.PodSandboxStatus(ctx, sandbox.Id, false)
+		if err != nil {
+			return nil, err
+		}
+		state.Sandboxes = append(state.Sandboxes, status.Status)
+		state.Namespace, state.Name = sandbox.Metadata.Namespace, sandbox.Metadata.Name
+	}
+	containers, err := o.client.ListContainers(ctx, &runtimeapi.ContainerFilter{LabelSelector: selector})
+	if err != nil {
+		return nil, err
+	}
+	for _, container := range containers {
+		status, err := o.client.ContainerStatus(ctx, container.Id, false)
+		if err != nil {
+			return nil, err
+		}
+		state.Containers = append(state.Containers, &cri.Container{SandboxID: container.PodSandboxId, ContainerStatus: status.Status})
+	}
+	state.Sort()
+	return state, nil
+}
+
+func (o *observer) Refresh(types.UID) {}
+
+func (o *observer) Pods(ctx context.Context, _ time.Time) ([]*cri.PodState, error) {
+	sandboxes, err := o.client.ListPodSandbox(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	var states []*cri.PodState
+	for _, sandbox := range sandboxes {
+		state, err := o.State(ctx, types.UID(sandbox.Metadata.Uid), time.Time{})
+		if err != nil {
+			return nil, err
+		}
+		states = append(states, state)
+	}
+	return states, nil
+}
+
+// images pulls what is not there, and fails for the images that fail.
+type images struct {
+	client    *cri.Client
+	fail      map[string]error
+	forgotten []types.UID
+}
+
+func (i *images) Ensure(ctx context.Context, _ *corev1.Pod, container *corev1.Container, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
+	if err := i.fail[container.Image]; err != nil {
+		return nil, err
+	}
+	spec := &runtimeapi.ImageSpec{Image: container.Image}
+	if _, err := i.client.PullImage(ctx, spec, nil, sandbox); err != nil {
+		return nil, err
+	}
+	status, err := i.client.ImageStatus(ctx, spec, false)
+	return status.GetImage(), err
+}
+
+func (i *images) Forget(uid types.UID) { i.forgotten = append(i.forgotten, uid) }
+
+// pullError is an error as of imagepull.
+type pullError struct {
+	reason  string
+	retryAt time.Time
+}
+
+func (e *pullError) Error() string         { return "the registry said: " + e.reason }
+func (e *pullError) WaitingReason() string { return e.reason }
+func (e *pullError) RetryAt() time.Time    { return e.retryAt }
+
+// volumes mounts nothing, or fails.
+type volumes struct {
+	err       error
+	unmounted []types.UID
+}
+
+func (v *volumes) Mount(context.Context, *corev1.Pod) (map[string]string, error) { return nil, v.err }
+
+func (v *volumes) Unmount(_ context.Context, uid types.UID) error {
+	v.unmounted = append(v.unmounted, uid)
+	return v.err
+}
+
+// errDead is what calls return to an agent that is dead.
+var errDead = errors.New("the agent is dead")
+
+// mortal is a runtime to whose caller it happens to die after some calls: the
+// call that is under way is made, but the caller does not learn of it.
+type mortal struct {
+	podsync.Runtime
+	left int
+}
+
+func (m *mortal) spend() error {
+	m.left--
+	if m.left < 0 {
+		return errDead
+	}
+	return nil
+}
+
+func (m *mortal) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, handler string) (string, error) {
+	if m.left < 0 {
+		return "", errDead
+	}
+	id, err := m.Runtime.RunPodSandbox(ctx, config, handler)
+	return id, errors.Join(err, m.spend())
+}
+
+func (m *mortal) PodSandboxStatus(ctx context.Context, id string, verbose bool) (*runtimeapi.PodSandboxStatusResponse, error) {
+	if m.left < 0 {
+		return nil, errDead
+	}
+	response, err := m.Runtime.PodSandboxStatus(ctx, id, verbose)
+	return response, errors.Join(err, m.spend())
+}
+
+func (m *mortal) CreateContainer(ctx context.Context, sandbox string, config *runtimeapi.ContainerConfig, sandboxConfig *runtimeapi.PodSandboxConfig) (string, error) {
+	if m.left < 0 {
+		return "", errDead
+	}
+	id, err := m.Runtime.CreateContainer(ctx, sandbox, config, sandboxConfig)
+	return id, errors.Join(err, m.spend())
+}
+
+func (m *mortal) StartContainer(ctx context.Context, id string) error {
+	if m.left < 0 {
+		return errDead
+	}
+	return errors.Join(m.Runtime.StartContainer(ctx, id), m.spend())
+}
+
+// podOf is a pod of containers that are named like their images.
+func podOf(names ...string) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "uid-1"},
+		Spec:       corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways},
+	}
+	for _, name := range names {
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: name, Image: name})
+	}
+	return pod
+}

@@ -1,0 +1,203 @@
+package podsync
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri"
+)
+
+// actions is what to do next for a pod. The zero value is "nothing".
+type actions struct {
+	// finished: the pod has run to its end; the rest of it is to be stopped.
+	finished bool
+	// newSandbox: everything that is left of the old ones is to be stopped, and
+	// a sandbox with this attempt made.
+	newSandbox bool
+	attempt    uint32
+	// sandbox is the one to work in when there is no need for a new one.
+	sandbox *runtimeapi.PodSandboxStatus
+
+	stop   []stop
+	remove []*cri.Container // created, but never started
+	start  []start          // in order
+
+	// waiting tells why a container is not started yet, by container name.
+	waiting map[string]corev1.ContainerStateWaiting
+	// retryAt is when the first back-off ends, zero if there is none.
+	retryAt time.Time
+}
+
+type stop struct {
+	container *cri.Container
+	why       string
+}
+
+type start struct {
+	spec *corev1.Container
+	// previous is the instance that this one replaces, nil if none is known.
+	previous *cri.Container
+	// init: nothing after it may start when it fails to start.
+	init bool
+}
+
+func (a *actions) idle() bool {
+	return !a.newSandbox && len(a.stop) == 0 && len(a.remove) == 0 && len(a.start) == 0
+}
+
+// planner collects the actions for one pod as observed at one time.
+type planner struct {
+	pod     *corev1.Pod
+	state   *cri.PodState
+	crashes map[string]crash
+	limit   time.Duration
+	now     time.Time
+
+	actions
+	// alive: a container that keeps the pod going runs, starts or waits.
+	alive bool
+}
+
+// plan decides what to do next to bring the observed pod in line with its spec.
+// It is pure. limit is the longest crash-loop delay.
+func plan(pod *corev1.Pod, state *cri.PodState, crashes map[string]crash, limit time.Duration, now time.Time) actions {
+	p := &planner{pod: pod, state: state, crashes: crashes, limit: limit, now: now}
+	p.sandbox = usableSandbox(pod, state)
+	switch {
+	case p.sandbox != nil:
+		p.planContainers()
+	case len(state.Sandboxes) > 0 && !p.worthRestarting():
+		p.finished = true
+	default:
+		p.planSandbox()
+	}
+	return p.actions
+}
+
+// usableSandbox returns the one sandbox in which the pod can run, nil if it
+// needs a new one.
+func usableSandbox(pod *corev1.Pod, state *cri.PodState) *runtimeapi.PodSandboxStatus {
+	ready := state.ReadySandboxes()
+	if len(ready) != 1 || ready[0] != state.Sandboxes[0] {
+		return nil
+	}
+	sandbox := ready[0]
+	if cri.OnHostNetwork(sandbox) != pod.Spec.HostNetwork {
+		return nil
+	}
+	lostItsAddress := sandbox.GetNetwork() != nil && sandbox.GetNetwork().GetIp() == ""
+	if lostItsAddress && !pod.Spec.HostNetwork {
+		return nil
+	}
+	return sandbox
+}
+
+// worthRestarting reports whether a pod that has lost its sandbox is to go on
+// in a new one: not when what had run is not to run again.
+func (p *planner) worthRestarting() bool {
+	if len(p.state.Containers) == 0 {
+		return true
+	}
+	for i := range p.pod.Spec.Containers {
+		spec := &p.pod.Spec.Containers[i]
+		if previous := p.state.Newest(spec.Name); previous != nil {
+			if shouldRestart(p.pod, spec, previous) {
+				return true
+			}
+		} else if policyOf(p.pod, spec) != corev1.RestartPolicyNever {
+			return true
+		}
+	}
+	return false
+}
+
+// planSandbox starts the pod over in a new sandbox.
+func (p *planner) planSandbox() {
+	p.newSandbox = true
+	if len(p.state.Sandboxes) > 0 {
+		p.attempt = p.state.Sandboxes[0].GetMetadata().GetAttempt() + 1
+	}
+	if inits := p.pod.Spec.InitContainers; len(inits) > 0 {
+		p.startAfterBackOff(&inits[0], p.state.Newest(inits[0].Name), true)
+		return
+	}
+	for i := range p.pod.Spec.Containers {
+		spec := &p.pod.Spec.Containers[i]
+		previous := p.state.Newest(spec.Name)
+		if previous == nil || shouldRestart(p.pod, spec, previous) {
+			p.startAfterBackOff(spec, previous, false)
+		}
+	}
+}
+
+func (p *planner) planContainers() {
+	if !p.planInits() {
+		return
+	}
+	for i := range p.pod.Spec.Containers {
+		p.planContainer(&p.pod.Spec.Containers[i])
+	}
+	p.finished = !p.alive
+}
+
+// planContainer decides on one regular container of an initialized pod.
+func (p *planner) planContainer(spec *corev1.Container) {
+	current := p.state.Newest(spec.Name)
+	switch {
+	case current == nil:
+		p.alive = true
+		p.start = append(p.start, start{spec: spec})
+	case p.planLiving(spec, current, false):
+		p.alive = true
+	case shouldRestart(p.pod, spec, current):
+		p.alive = true
+		p.startAfterBackOff(spec, current, false)
+	}
+}
+
+// planLiving decides on a container that has not ended, and reports whether it
+// is one.
+func (p *planner) planLiving(spec *corev1.Container, current *cri.Container, init bool) bool {
+	switch current.GetState() {
+	case runtimeapi.ContainerState_CONTAINER_RUNNING:
+		if current.SandboxID == p.sandbox.GetId() && current.HashMatches(spec) {
+			return true
+		}
+		p.stop = append(p.stop, stop{current, "its definition changed"})
+	case runtimeapi.ContainerState_CONTAINER_CREATED:
+		p.remove = append(p.remove, current)
+	case runtimeapi.ContainerState_CONTAINER_UNKNOWN:
+		p.stop = append(p.stop, stop{current, "its state is unknown"})
+		if !shouldRestart(p.pod, spec, current) {
+			return true
+		}
+	default:
+		return false
+	}
+	p.start = append(p.start, start{spec, current, init})
+	return true
+}
+
+// startAfterBackOff starts a container, unless its last exit is too recent.
+func (p *planner) startAfterBackOff(spec *corev1.Container, previous *cri.Container, init bool) {
+	if previous != nil && previous.Exited() {
+		crashed := p.crashes[crashKey(spec)]
+		if until := crashed.until(previous.FinishedTime(), p.now, p.limit); until.After(p.now) {
+			p.wait(spec.Name, crashed.crashLoop(p.pod, spec.Name), until)
+			return
+		}
+	}
+	p.start = append(p.start, start{spec, previous, init})
+}
+
+func (p *planner) wait(container string, why corev1.ContainerStateWaiting, until time.Time) {
+	if p.waiting == nil {
+		p.waiting = map[string]corev1.ContainerStateWaiting{}
+	}
+	p.waiting[container] = why
+	if p.retryAt.IsZero() || until.Before(p.retryAt) {
+		p.retryAt = until
+	}
+}

@@ -1,0 +1,369 @@
+package podsync
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri"
+)
+
+// now is when the tests observe.
+var now = time.Unix(1_000_000, 0)
+
+// podWith is a pod of containers that are written "name" or "name=image"; "init:"
+// and "sidecar:" in front make init containers.
+func podWith(policy corev1.RestartPolicy, containers ...string) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "uid"},
+		Spec:       corev1.PodSpec{RestartPolicy: policy},
+	}
+	for _, written := range containers {
+		kind, name, found := strings.Cut(written, ":")
+		if !found {
+			kind, name = "", written
+		}
+		name, image, found := strings.Cut(name, "=")
+		if !found {
+			image = "image"
+		}
+		container := corev1.Container{Name: name, Image: image}
+		switch kind {
+		case "sidecar":
+			always := corev1.ContainerRestartPolicyAlways
+			container.RestartPolicy = &always
+			pod.Spec.InitContainers = append(pod.Spec.InitContainers, container)
+		case "init":
+			pod.Spec.InitContainers = append(pod.Spec.InitContainers, container)
+		default:
+			pod.Spec.Containers = append(pod.Spec.Containers, container)
+		}
+	}
+	return pod
+}
+
+// stateWith is an observation, written newest first: "ready", "notready" or
+// "ready@host" are sandboxes; "app:running", "app:exited(1)", "app:created" and
+// "app:unknown" containers in the sandbox that was written last before them.
+func stateWith(parts ...string) *cri.PodState {
+	state := &cri.PodState{UID: "uid"}
+	sandboxes := 0
+	for _, part := range parts {
+		if !strings.Contains(part, ":") {
+			sandboxes++
+		}
+	}
+	var current *runtimeapi.PodSandboxStatus
+	for i, part := range parts {
+		name, how, isContainer := strings.Cut(part, ":")
+		if !isContainer {
+			current = sandboxWith(part, sandboxes-len(state.Sandboxes)-1)
+			state.Sandboxes = append(state.Sandboxes, current)
+			continue
+		}
+		state.Containers = append(state.Containers, containerWith(name, how, current.GetId(), len(parts)-i))
+	}
+	return state
+}
+
+func sandboxWith(how string, attempt int) *runtimeapi.PodSandboxStatus {
+	sandbox := &runtimeapi.PodSandboxStatus{
+		Id:       fmt.Sprintf("sandbox-%d", attempt),
+		Metadata: &runtimeapi.PodSandboxMetadata{Attempt: uint32(attempt)},
+		State:    runtimeapi.PodSandboxState_SANDBOX_READY,
+		Network:  &runtimeapi.PodSandboxNetworkStatus{Ip: "10.0.0.1"},
+	}
+	switch how {
+	case "notready":
+		sandbox.State = runtimeapi.PodSandboxState_SANDBOX_NOTREADY
+	case "ready@host":
+		sandbox.Network.Ip = ""
+		sandbox.Linux = &runtimeapi.LinuxPodSandboxStatus{Namespaces: &runtimeapi.Namespace{
+			Options: &runtimeapi.NamespaceOption{Network: runtimeapi.NamespaceMode_NODE},
+		}}
+	case "ready-without-address":
+		sandbox.Network.Ip = ""
+	case "ready-without-network":
+		sandbox.Network = nil
+	}
+	return sandbox
+}
+
+func containerWith(name, how, sandbox string, age int) *cri.Container {
+	name, image, found := strings.Cut(name, "=")
+	if !found {
+		image = "image"
+	}
+	status := &runtimeapi.ContainerStatus{
+		Id:          fmt.Sprintf("%s-%d", name, age),
+		CreatedAt:   int64(age),
+		Labels:      map[string]string{cri.LabelContainerName: name},
+		Annotations: cri.ContainerAnnotations(&corev1.Pod{}, &corev1.Container{Name: name, Image: image}, 0),
+	}
+	var code int32
+	switch {
+	case how == "running":
+		status.State = runtimeapi.ContainerState_CONTAINER_RUNNING
+	case how == "created":
+		status.State = runtimeapi.ContainerState_CONTAINER_CREATED
+	case how == "unknown":
+		status.State = runtimeapi.ContainerState_CONTAINER_UNKNOWN
+	case how == "oom":
+		status.State, status.Reason = runtimeapi.ContainerState_CONTAINER_EXITED, reasonOOMKilled
+		status.FinishedAt = now.Add(-time.Second).UnixNano()
+	default:
+		_, err := fmt.Sscanf(how, "exited(%d)", &code)
+		if err != nil {
+			panic("cannot read the container state " + how)
+		}
+		status.State, status.ExitCode = runtimeapi.ContainerState_CONTAINER_EXITED, code
+		status.FinishedAt = now.Add(-time.Second).UnixNano()
+	}
+	return &cri.Container{SandboxID: sandbox, ContainerStatus: status}
+}
+
+// written gives actions as text, in the order in which they are done.
+func (a actions) written() string {
+	var parts []string
+	if a.finished {
+		parts = append(parts, "finished")
+	}
+	if a.newSandbox {
+		parts = append(parts, fmt.Sprintf("sandbox %d", a.attempt))
+	}
+	for _, s := range a.stop {
+		parts = append(parts, "stop "+s.container.GetId())
+	}
+	for _, c := range a.remove {
+		parts = append(parts, "remove "+c.GetId())
+	}
+	for _, s := range a.start {
+		parts = append(parts, "start "+s.spec.Name)
+	}
+	for name := range a.waiting {
+		parts = append(parts, "wait "+name)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func TestPlan(t *testing.T) {
+	const (
+		always    = corev1.RestartPolicyAlways
+		onFailure = corev1.RestartPolicyOnFailure
+		never     = corev1.RestartPolicyNever
+	)
+	for _, row := range []struct {
+		name  string
+		pod   *corev1.Pod
+		state *cri.PodState
+		want  string
+	}{
+		{"a new pod", podWith(always, "a", "b"), stateWith(), "sandbox 0, start a, start b"},
+		{"a sandbox that is ready and empty is used", podWith(always, "a"), stateWith("ready"), "start a"},
+		{"everything runs", podWith(always, "a", "b"), stateWith("ready", "a:running", "b:running"), ""},
+		{"one of two is missing", podWith(always, "a", "b"), stateWith("ready", "a:running"), "start b"},
+
+		{"exited, Always", podWith(always, "a"), stateWith("ready", "a:exited(0)"), "start a"},
+		{"failed, OnFailure", podWith(onFailure, "a"), stateWith("ready", "a:exited(1)"), "start a"},
+		{"succeeded, OnFailure", podWith(onFailure, "a"), stateWith("ready", "a:exited(0)"), "finished"},
+		{"out of memory with code 0, OnFailure", podWith(onFailure, "a"), stateWith("ready", "a:oom"), "start a"},
+		{"failed, Never", podWith(never, "a"), stateWith("ready", "a:exited(1)"), "finished"},
+		{"one done, one runs, Never", podWith(never, "a", "b"), stateWith("ready", "a:exited(0)", "b:running"), ""},
+		{"one done, one failed, OnFailure", podWith(onFailure, "a", "b"), stateWith("ready", "a:exited(0)", "b:exited(1)"), "start b"},
+		{"the newest instance counts", podWith(onFailure, "a"), stateWith("ready", "a:exited(0)", "a:exited(1)"), "finished"},
+
+		{"image changed", podWith(always, "a=new", "b"), stateWith("ready", "a:running", "b:running"), "stop a-2, start a"},
+		{"image changed, Never", podWith(never, "a=new"), stateWith("ready", "a:running"), "stop a-1, start a"},
+		{"created but never started", podWith(always, "a"), stateWith("ready", "a:created"), "remove a-1, start a"},
+		{"created but never started, Never", podWith(never, "a"), stateWith("ready", "a:created"), "remove a-1, start a"},
+		{"unknown state is killed and restarted", podWith(always, "a"), stateWith("ready", "a:unknown"), "stop a-1, start a"},
+		{"unknown state is killed only, Never", podWith(never, "a"), stateWith("ready", "a:unknown"), "stop a-1"},
+
+		{"sandbox lost", podWith(always, "a", "b"), stateWith("notready", "a:exited(0)", "b:exited(1)"), "sandbox 1, start a, start b"},
+		{"sandbox lost twice", podWith(always, "a"), stateWith("notready", "notready", "a:exited(0)"), "sandbox 2, start a"},
+		{"sandbox lost while its container runs on", podWith(always, "a"), stateWith("notready", "a:running"), "sandbox 1, start a"},
+		{"sandbox lost before any container, Never", podWith(never, "a"), stateWith("notready"), "sandbox 1, start a"},
+		{"sandbox lost, Never", podWith(never, "a"), stateWith("notready", "a:exited(255)"), "finished"},
+		{"sandbox lost, one never created, Never", podWith(never, "a", "b"), stateWith("notready", "a:exited(255)"), "finished"},
+		{"sandbox lost, all succeeded, OnFailure", podWith(onFailure, "a"), stateWith("notready", "a:exited(0)"), "finished"},
+		{"sandbox lost, one succeeded, OnFailure", podWith(onFailure, "a", "b"), stateWith("notready", "a:exited(0)", "b:exited(255)"), "sandbox 1, start b"},
+		{"two ready sandboxes", podWith(always, "a"), stateWith("ready", "ready", "a:running"), "sandbox 2, start a"},
+		{"an older sandbox is ready", podWith(always, "a"), stateWith("notready", "ready", "a:running"), "sandbox 2, start a"},
+		{"the pod wants the host's network", hostNetwork(podWith(always, "a")), stateWith("ready", "a:running"), "sandbox 1, start a"},
+		{"the pod has the host's network", hostNetwork(podWith(always, "a")), stateWith("ready@host", "a:running"), ""},
+		{"the sandbox lost its address", podWith(always, "a"), stateWith("ready-without-address", "a:running"), "sandbox 1, start a"},
+		{"the runtime tells nothing of the network", podWith(always, "a"), stateWith("ready-without-network", "a:running"), ""},
+
+		{"init containers come first, one by one", podWith(always, "init:i", "init:j", "a"), stateWith(), "sandbox 0, start i"},
+		{"the first init container runs", podWith(always, "init:i", "init:j", "a"), stateWith("ready", "i:running"), ""},
+		{"the second follows the first", podWith(always, "init:i", "init:j", "a"), stateWith("ready", "i:exited(0)"), "start j"},
+		{"the first was collected", podWith(always, "init:i", "init:j", "a"), stateWith("ready", "j:running"), ""},
+		{"initialized", podWith(always, "init:i", "init:j", "a"), stateWith("ready", "j:exited(0)", "i:exited(0)"), "start a"},
+		{"all init containers were collected", podWith(always, "init:i", "a", "b"), stateWith("ready", "a:running"), "start b"},
+		{"an init container fails", podWith(onFailure, "init:i", "a"), stateWith("ready", "i:exited(1)"), "start i"},
+		{"an init container fails, Never", podWith(never, "init:i", "a"), stateWith("ready", "i:exited(1)"), "finished"},
+		{"an init container runs out of memory with code 0", podWith(always, "init:i", "a"), stateWith("ready", "i:oom"), "start i"},
+		{"a new sandbox initializes anew", podWith(always, "init:i", "a"), stateWith("ready", "notready", "a:exited(0)", "i:exited(0)"), "start i"},
+
+		{"a sidecar starts before the rest", podWith(always, "sidecar:s", "a"), stateWith("ready"), "start s"},
+		{"the rest follows when the sidecar runs", podWith(always, "sidecar:s", "a"), stateWith("ready", "s:running"), "start a"},
+		{"the next init container follows a sidecar", podWith(always, "sidecar:s", "init:i", "a"), stateWith("ready", "s:running"), "start i"},
+		{"a sidecar that died is restarted while others initialize", podWith(never, "sidecar:s", "init:i", "a"), stateWith("ready", "i:running", "s:exited(1)"), "start s"},
+		{"a sidecar is restarted whatever the policy", podWith(never, "sidecar:s", "a"), stateWith("ready", "a:running", "s:exited(0)"), "start s"},
+		{"a sidecar does not keep the pod alive", podWith(never, "sidecar:s", "a"), stateWith("ready", "a:exited(0)", "s:running"), "finished"},
+		{"a sidecar with a new image", podWith(always, "sidecar:s=new", "a"), stateWith("ready", "a:running", "s:running"), "stop s-1, start s"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			assert.Equal(t, row.want, plan(row.pod, row.state, nil, maxCrashDelay, now).written())
+		})
+	}
+}
+
+func hostNetwork(pod *corev1.Pod) *corev1.Pod {
+	pod.Spec.HostNetwork = true
+	return pod
+}
+
+func TestADeletedPodRestartsNothing(t *testing.T) {
+	pod := podWith(corev1.RestartPolicyAlways, "a")
+	pod.DeletionTimestamp = &metav1.Time{Time: now}
+	assert.Equal(t, "finished", plan(pod, stateWith("ready", "a:exited(1)"), nil, maxCrashDelay, now).written())
+}
+
+func TestARestartWaitsForTheBackOff(t *testing.T) {
+	pod, state := podWith(corev1.RestartPolicyAlways, "a", "b"), stateWith("ready", "a:exited(1)", "b:running")
+	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: 20 * time.Second, armed: now.Add(-time.Minute)}}
+
+	todo := plan(pod, state, crashes, maxCrashDelay, now)
+	assert.Equal(t, "wait a", todo.written())
+	assert.Equal(t, now.Add(19*time.Second), todo.retryAt)
+	assert.Equal(t, corev1.ContainerStateWaiting{
+		Reason:  "CrashLoopBackOff",
+		Message: "back-off 20s restarting failed container=a pod=web_shop(uid)",
+	}, todo.waiting["a"])
+	assert.Equal(t, "start a", plan(pod, state, crashes, maxCrashDelay, todo.retryAt).written())
+}
+
+func TestABackOffKeepsThePodAlive(t *testing.T) {
+	pod := podWith(corev1.RestartPolicyAlways, "a")
+	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: time.Minute, armed: now.Add(-time.Minute)}}
+	assert.False(t, plan(pod, stateWith("ready", "a:exited(1)"), crashes, maxCrashDelay, now).finished)
+}
+
+func TestAnotherImageDoesNotWaitForTheBackOff(t *testing.T) {
+	pod := podWith(corev1.RestartPolicyAlways, "a")
+	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: time.Minute, armed: now.Add(-time.Minute)}}
+	pod.Spec.Containers[0].Image = "cured"
+	assert.Equal(t, "start a", plan(pod, stateWith("ready", "a:exited(1)"), crashes, maxCrashDelay, now).written())
+}
+
+func TestContainerRestartRulesComeBeforeThePolicies(t *testing.T) {
+	never := corev1.ContainerRestartPolicyNever
+	rule := func(op corev1.ContainerRestartRuleOnExitCodesOperator, codes ...int32) corev1.ContainerRestartRule {
+		return corev1.ContainerRestartRule{
+			Action:    corev1.ContainerRestartRuleActionRestart,
+			ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: op, Values: codes},
+		}
+	}
+	for _, row := range []struct {
+		name   string
+		policy *corev1.ContainerRestartPolicy
+		rules  []corev1.ContainerRestartRule
+		exit   string
+		want   string
+	}{
+		{"the container's policy overrides the pod's", &never, nil, "a:exited(1)", "finished"},
+		{"listed code", &never, []corev1.ContainerRestartRule{rule("In", 3, 42)}, "a:exited(42)", "start a"},
+		{"code not listed", &never, []corev1.ContainerRestartRule{rule("In", 3)}, "a:exited(42)", "finished"},
+		{"all but the listed", &never, []corev1.ContainerRestartRule{rule("NotIn", 3)}, "a:exited(42)", "start a"},
+		{"a later rule matches", &never, []corev1.ContainerRestartRule{rule("In", 3), rule("In", 42)}, "a:exited(42)", "start a"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			pod := podWith(corev1.RestartPolicyAlways, "a")
+			pod.Spec.Containers[0].RestartPolicy, pod.Spec.Containers[0].RestartPolicyRules = row.policy, row.rules
+			assert.Equal(t, row.want, plan(pod, stateWith("ready", row.exit), nil, maxCrashDelay, now).written())
+		})
+	}
+	t.Run("rules without a policy of the container are ignored", func(t *testing.T) {
+		pod := podWith(corev1.RestartPolicyNever, "a")
+		pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{rule("In", 42)}
+		assert.Equal(t, "finished", plan(pod, stateWith("ready", "a:exited(42)"), nil, maxCrashDelay, now).written())
+	})
+}
+
+func TestCrashDelaysDoubleFromTenSecondsToFiveMinutes(t *testing.T) {
+	var c crash
+	clock := now
+	var waits []time.Duration
+	for range 8 {
+		waits = append(waits, c.until(clock, clock, maxCrashDelay).Sub(clock))
+		clock = c.until(clock, clock, maxCrashDelay)
+		c = c.next(clock, clock, maxCrashDelay)
+	}
+	seconds := []time.Duration{0, 10, 20, 40, 80, 160, 300, 300}
+	for i := range seconds {
+		seconds[i] *= time.Second
+	}
+	assert.Equal(t, seconds, waits)
+}
+
+func TestTenMinutesOfRunningForgetTheCrashes(t *testing.T) {
+	c := crash{delay: maxCrashDelay, armed: now}
+	ranTenMinutes, ranLonger := now.Add(10*time.Minute), now.Add(10*time.Minute+time.Second)
+	assert.Equal(t, ranTenMinutes.Add(maxCrashDelay), c.until(ranTenMinutes, ranTenMinutes, maxCrashDelay))
+	assert.Equal(t, ranLonger, c.until(ranLonger, ranLonger, maxCrashDelay))
+	assert.Equal(t, firstCrashDelay, c.next(ranLonger, ranLonger, maxCrashDelay).delay)
+}
+
+func TestAClockThatWasSetBackDoesNotHoldAContainerForHours(t *testing.T) {
+	c := crash{delay: firstCrashDelay, armed: now.Add(-time.Minute)}
+	assert.Equal(t, now, c.until(now.Add(5*time.Hour), now, maxCrashDelay))
+}
+
+func TestTheLongestCrashDelayBoundsTheFirst(t *testing.T) {
+	assert.Equal(t, time.Second, crash{}.next(now, now, time.Second).delay)
+}
+
+func FuzzPlanNeverStartsWhatRunsNorTwice(f *testing.F) {
+	f.Add("RR", "aRbE", uint8(0))
+	f.Fuzz(func(t *testing.T, sandboxes, containers string, policy uint8) {
+		policies := []corev1.RestartPolicy{corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}
+		pod := podWith(policies[int(policy)%3], "init:i", "sidecar:s", "a", "b")
+		todo := plan(pod, fuzzedState(sandboxes, containers), nil, maxCrashDelay, now)
+		stopped, started := map[string]bool{}, map[string]bool{}
+		for _, s := range todo.stop {
+			stopped[s.container.GetId()] = true
+		}
+		for _, s := range todo.start {
+			assert.False(t, started[s.spec.Name], "%s is started twice", s.spec.Name)
+			started[s.spec.Name] = true
+			if s.previous != nil && mayRun(s.previous) {
+				assert.True(t, todo.newSandbox || stopped[s.previous.GetId()], "%s runs and is not stopped", s.spec.Name)
+			}
+		}
+		assert.False(t, todo.finished && len(todo.start) > 0 && todo.newSandbox)
+	})
+}
+
+// fuzzedState reads sandboxes (R ready, other not) and pairs of a container's
+// name and state from strings.
+func fuzzedState(sandboxes, containers string) *cri.PodState {
+	var parts []string
+	for _, s := range sandboxes {
+		parts = append(parts, map[bool]string{true: "ready", false: "notready"}[s == 'R'])
+	}
+	if len(parts) == 0 {
+		return stateWith()
+	}
+	names, states := []string{"i", "s", "a", "b"}, []string{"running", "exited(0)", "exited(1)", "created", "unknown", "oom"}
+	for i := 0; i+1 < len(containers) && i < 40; i += 2 {
+		parts = append(parts, names[int(containers[i])%len(names)]+":"+states[int(containers[i+1])%len(states)])
+	}
+	return stateWith(parts...)
+}

@@ -1,0 +1,165 @@
+package podsync
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri"
+	"github.com/edged-project/edged/podmanager"
+	"github.com/edged-project/edged/podmanager/podspec"
+)
+
+// Runtime is the part of CRI's RuntimeService that podsync calls; *cri.Client
+// has it.
+type Runtime interface {
+	RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, runtimeHandler string) (string, error)
+	StopPodSandbox(ctx context.Context, podSandboxID string) error
+	PodSandboxStatus(ctx context.Context, podSandboxID string, verbose bool) (*runtimeapi.PodSandboxStatusResponse, error)
+	CreateContainer(ctx context.Context, podSandboxID string, config *runtimeapi.ContainerConfig, sandboxConfig *runtimeapi.PodSandboxConfig) (string, error)
+	StartContainer(ctx context.Context, containerID string) error
+	StopContainer(ctx context.Context, containerID string, timeout int64) error
+	RemoveContainer(ctx context.Context, containerID string) error
+}
+
+// Observer tells what runs; *pleg.Generator does.
+type Observer interface {
+	// State returns the pod as observed after notBefore, waiting for it.
+	State(ctx context.Context, uid types.UID, notBefore time.Time) (*cri.PodState, error)
+	// Refresh asks for an observation of the pod soon. It does not block.
+	Refresh(uid types.UID)
+	// Pods returns every pod that the runtime knows by an observation after
+	// notBefore, waiting for it.
+	Pods(ctx context.Context, notBefore time.Time) ([]*cri.PodState, error)
+}
+
+// Images makes images present; *imagepull.Puller does.
+type Images interface {
+	// Ensure returns the container's image, pulling it as its policy says.
+	Ensure(ctx context.Context, pod *corev1.Pod, container *corev1.Container, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error)
+	// Forget drops what is remembered of the pod.
+	Forget(uid types.UID)
+}
+
+// Volumes gives a pod its volumes; *volume.Manager does.
+type Volumes interface {
+	// Mount returns the path on the node of each volume that the pod uses.
+	Mount(ctx context.Context, pod *corev1.Pod) (map[string]string, error)
+	// Unmount gives back the volumes of a pod that has ended.
+	Unmount(ctx context.Context, uid types.UID) error
+}
+
+// Rooms are the collaborators of a Syncer. All are needed.
+type Rooms struct {
+	Runtime  Runtime
+	Observer Observer
+	Images   Images
+	Volumes  Volumes
+	// Status takes what was observed of a pod, each time before podsync acts on it
+	// and when it learns why a container does not start. It must not block.
+	Status func(pod *corev1.Pod, seen Observation)
+}
+
+// Observation is what a pod's status is made from.
+type Observation struct {
+	// State is the pod as last observed. It is shared and must not be changed.
+	State *cri.PodState
+	// Waiting tells, by container name, why a container does not run.
+	Waiting map[string]corev1.ContainerStateWaiting
+	// Ended: nothing of the pod runs, and nothing will again.
+	Ended bool
+}
+
+// Config of a Syncer. The zero value works.
+type Config struct {
+	// LogLinks is the directory of the links by which log shippers find the
+	// containers' logs. Default /var/log/containers.
+	LogLinks string
+	// MaxCrashDelay is the longest crash-loop delay. Default 5 min.
+	MaxCrashDelay time.Duration
+	// Sandbox and Container say what podspec needs to know of the node. What
+	// differs from pod to pod in them is filled in by the Syncer.
+	Sandbox   podspec.SandboxOptions
+	Container podspec.ContainerOptions
+	// Logger, nil logs nothing.
+	Logger *zap.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.LogLinks == "" {
+		c.LogLinks = "/var/log/containers"
+	}
+	if c.MaxCrashDelay <= 0 {
+		c.MaxCrashDelay = maxCrashDelay
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return c
+}
+
+// Syncer is the podmanager.Syncer of container runtimes. Its methods may be
+// called for different pods at once; for one pod, one call at a time.
+type Syncer struct {
+	rooms  Rooms
+	cfg    Config
+	logger *zap.Logger
+
+	mu      sync.Mutex // guards records, not what they point to
+	records map[types.UID]*record
+}
+
+var (
+	_ podmanager.Syncer = (*Syncer)(nil)
+	_ podmanager.Lister = (*Syncer)(nil)
+)
+
+// record is what is remembered of one pod from one call to the next. Its loss
+// costs each crash-looping container one restart without delay.
+type record struct {
+	// acted is when the last action on the pod ended: older observations say
+	// nothing.
+	acted   time.Time
+	crashes map[string]crash
+	// failed tells why a container could not be started, by name.
+	failed map[string]corev1.ContainerStateWaiting
+}
+
+// New returns a Syncer. It starts nothing.
+func New(rooms Rooms, cfg Config) *Syncer {
+	cfg = cfg.withDefaults()
+	return &Syncer{
+		rooms:   rooms,
+		cfg:     cfg,
+		logger:  cfg.Logger.Named("podsync"),
+		records: map[types.UID]*record{},
+	}
+}
+
+func (s *Syncer) record(uid types.UID) *record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rec := s.records[uid]
+	if rec == nil {
+		rec = &record{crashes: map[string]crash{}, failed: map[string]corev1.ContainerStateWaiting{}}
+		s.records[uid] = rec
+	}
+	return rec
+}
+
+func (s *Syncer) forget(uid types.UID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.records, uid)
+}
+
+// done notes that the pod was acted upon, and asks for a look at the outcome.
+func (s *Syncer) done(pod *corev1.Pod, rec *record) {
+	rec.acted = time.Now()
+	s.rooms.Observer.Refresh(pod.UID)
+}

@@ -1,0 +1,51 @@
+package podsync
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edged-project/edged/cri"
+	"github.com/edged-project/edged/podmanager"
+)
+
+// Sync observes the pod, publishes its status and does what brings its
+// containers closer to its spec. It blocks for as long as an image pull takes;
+// when ctx ends it stops between two steps. It is idempotent.
+//
+// The result says when a back-off ends, and whether the pod has run to its end.
+// An error means that something could not be done now; the status tells why.
+func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, error) {
+	rec := s.record(pod.UID)
+	state, err := s.rooms.Observer.State(ctx, pod.UID, rec.acted)
+	if err != nil {
+		return podmanager.Result{}, fmt.Errorf("observe pod: %w", err)
+	}
+	todo := plan(pod, state, rec.crashes, s.cfg.MaxCrashDelay, time.Now())
+	s.publish(pod, state, rec, todo.waiting)
+	if todo.idle() || todo.finished {
+		return podmanager.Result{Finished: todo.finished, RetryAt: todo.retryAt}, nil
+	}
+	before := maps.Clone(rec.failed)
+	err = s.act(ctx, pod, state, todo, rec)
+	s.done(pod, rec)
+	if !maps.Equal(before, rec.failed) {
+		s.publish(pod, state, rec, todo.waiting)
+	}
+	retryAt := earliest(todo.retryAt, retryTime(err))
+	if onlyWaiting(err) {
+		err = nil
+	}
+	return podmanager.Result{RetryAt: retryAt}, err
+}
+
+// publish hands on what was observed. A back-off says more of a container than
+// the error of an earlier start.
+func (s *Syncer) publish(pod *corev1.Pod, state *cri.PodState, rec *record, backOff map[string]corev1.ContainerStateWaiting) {
+	waiting := maps.Clone(rec.failed)
+	maps.Copy(waiting, backOff)
+	s.rooms.Status(pod, Observation{State: state, Waiting: waiting})
+}
