@@ -1,0 +1,37 @@
+package manifests
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// White-box: decoding is a pure function.
+func FuzzFile(f *testing.F) {
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: x}]}\n"
+	f.Add(false, []byte(pod))
+	f.Add(false, []byte("---\n--- # x\n"+pod+"---\n- 1\n---\n{a: {b: [1, 2, {c: d}]}, ? [1] : 2}\n"))
+	f.Add(true, []byte(`{"apiVersion":"v1","kind":"List","items":[{"kind":"Pod","metadata":{"name":5}},null]}`))
+	f.Add(false, []byte("apiVersion: v1\nkind: PodList\nitems: [{metadata: &a {name: x, <<: *a}, spec: {priority: 1e400}}]"))
+	f.Add(false, []byte("apiVersion: v1\nkind: Pod\nspec: {containers: [{resources: {limits: {cpu: 1e}}, livenessProbe: {httpGet: {port: {}}}}]}"))
+	f.Fuzz(func(t *testing.T, isJSON bool, data []byte) {
+		name := "a.yaml"
+		if isJSON {
+			name = "a.json"
+		}
+		d := decoder{nodeName: "edge-1"}
+		got := d.file(name, data)
+		for _, e := range got.entries {
+			require.NotEmpty(t, e.pod.UID)
+			require.NotEmpty(t, e.pod.Name)
+			require.NotContains(t, e.pod.Name+e.pod.Namespace+string(e.pod.UID), "/")
+			require.Equal(t, "edge-1", e.pod.Spec.NodeName)
+			require.Positive(t, e.document)
+		}
+		for _, p := range got.problems {
+			require.NotEmpty(t, p.Message)
+			require.Equal(t, name, p.File)
+		}
+		require.Equal(t, got, d.file(name, data))
+	})
+}

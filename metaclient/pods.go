@@ -1,0 +1,106 @@
+package metaclient
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Pods returns the pods of the last set that was delivered, now or before a
+// restart, sorted by namespace and name, with the last reported status of each.
+// It answers from the store and needs no network; the pods belong to the caller.
+func (c *Client) Pods(ctx context.Context) ([]*corev1.Pod, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var pods []*corev1.Pod
+	err := c.store.view(func(r reader) error {
+		r.each(bucketPods, func(key string, value []byte) {
+			pod, err := decodePod(key, value)
+			if err != nil {
+				c.log.Error("stored pod is unreadable", zap.String("uid", key), zap.Error(err))
+				return
+			}
+			if status := storedStatus(r, pod.UID); status != nil {
+				pod.Status = *status
+			}
+			pods = append(pods, pod)
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read stored pods: %w", err)
+	}
+	slices.SortFunc(pods, func(a, b *corev1.Pod) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return pods, nil
+}
+
+// Release forgets what is stored of a pod that has been deleted and is gone from
+// the node, without waiting for the upstream's next set. The wiring calls it when
+// podmanager is done with a deleted pod. It is idempotent.
+//
+// A pod that the upstream still wants is kept: it is stored and has no deletion
+// timestamp, so it came back (a manifest that was put back has its old UID), and
+// to forget a finished job would run it again.
+func (c *Client) Release(ctx context.Context, uid types.UID) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := c.store.update(func(r reader) []change {
+		return planRelease(r, uid)
+	})
+	if err != nil {
+		return fmt.Errorf("release pod %s: %w", uid, err)
+	}
+	return nil
+}
+
+func planRelease(r reader, uid types.UID) []change {
+	key := string(uid)
+	if value := r.get(bucketPods, key); value != nil {
+		pod, err := decodePod(key, value)
+		if err == nil && pod.DeletionTimestamp == nil {
+			return nil
+		}
+	}
+	return []change{{bucket: bucketPods, key: key}, {bucket: bucketStatuses, key: key}}
+}
+
+// encodePod renders a pod as it is stored: without its status, which has a value
+// of its own and another rhythm of change, and without managedFields, which
+// nobody on a node reads and which may outweigh the rest.
+func encodePod(pod *corev1.Pod) ([]byte, error) {
+	stored := *pod
+	stored.Status = corev1.PodStatus{}
+	stored.ManagedFields = nil
+	return json.Marshal(&stored)
+}
+
+func decodePod(key string, value []byte) (*corev1.Pod, error) {
+	pod := &corev1.Pod{}
+	if err := json.Unmarshal(value, pod); err != nil {
+		return nil, fmt.Errorf("decode pod: %w", err)
+	}
+	if string(pod.UID) != key {
+		return nil, fmt.Errorf("decode pod: value belongs to uid %q", pod.UID)
+	}
+	return pod, nil
+}
+
+// checkValue tells the store whether a value can be read by this program.
+func checkValue(bucket, key string, value []byte) error {
+	if bucket == bucketPods {
+		_, err := decodePod(key, value)
+		return err
+	}
+	_, err := decodeStatus(value)
+	return err
+}

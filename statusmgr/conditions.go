@@ -1,0 +1,200 @@
+package statusmgr
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri"
+)
+
+const (
+	reasonPodCompleted     = "PodCompleted"
+	reasonPodFailed        = "PodFailed"
+	reasonNotInitialized   = "ContainersNotInitialized"
+	reasonNotReady         = "ContainersNotReady"
+	reasonGatesNotReady    = "ReadinessGatesNotReady"
+	reasonUnknownStatuses  = "UnknownContainerStatuses"
+	reasonSandboxNotReady  = "PodSandboxNotReady"
+	messageIncomplete      = "containers with incomplete status: %v"
+	messageUnready         = "containers with unready status: %v"
+	messageGateMissing     = "readiness gate %q has no condition"
+	messageGateNotTrue     = "readiness gate %q is %q"
+	messageNoSandbox       = "the pod has no sandbox"
+	messageManySandboxes   = "the pod has more than one ready sandbox"
+	messageSandboxNotReady = "the pod's sandbox is not ready"
+	messageSandboxNetwork  = "the pod's sandbox is not on the network that the pod asks for"
+	messageSandboxNoIP     = "the pod's sandbox has no IP address"
+)
+
+// owned are the conditions that the agent decides. All others are somebody
+// else's and are passed through from the pod.
+var owned = []corev1.PodConditionType{
+	corev1.PodReadyToStartContainers,
+	corev1.PodInitialized,
+	corev1.PodReady,
+	corev1.ContainersReady,
+	corev1.PodScheduled,
+}
+
+// conditions returns the agent's conditions and everybody else's.
+func (g *generator) conditions(status *corev1.PodStatus) []corev1.PodCondition {
+	containersReady := containersReadyCondition(g.Pod, status)
+	conditions := []corev1.PodCondition{
+		g.sandboxCondition(),
+		initializedCondition(g.Pod, status),
+		readyCondition(g.Pod, containersReady),
+		containersReady,
+		isTrue(corev1.PodScheduled),
+	}
+	for i := range conditions {
+		g.date(&conditions[i])
+	}
+	return append(conditions, foreign(g.Pod.Status.Conditions)...)
+}
+
+// date keeps the time of a condition that has not changed its status. The
+// observed generation never goes back.
+func (g *generator) date(c *corev1.PodCondition) {
+	c.ObservedGeneration = g.Pod.Generation
+	c.LastTransitionTime = metav1.NewTime(g.Now)
+	previous := conditionOf(g.previous.Conditions, c.Type)
+	if previous == nil {
+		return
+	}
+	c.ObservedGeneration = max(c.ObservedGeneration, previous.ObservedGeneration)
+	if previous.Status == c.Status {
+		c.LastTransitionTime = previous.LastTransitionTime
+	}
+}
+
+// sandboxCondition is False whenever the worker has to replace the sandbox
+// before it can start anything. Before the first look it stays as it was.
+func (g *generator) sandboxCondition() corev1.PodCondition {
+	const kind = corev1.PodReadyToStartContainers
+	if g.State == nil {
+		if previous := conditionOf(g.previous.Conditions, kind); previous != nil {
+			return corev1.PodCondition{Type: kind, Status: previous.Status, Reason: previous.Reason, Message: previous.Message}
+		}
+		return isFalse(kind, reasonSandboxNotReady, messageNoSandbox)
+	}
+	if trouble := sandboxTrouble(g.Pod, g.State); trouble != "" {
+		return isFalse(kind, reasonSandboxNotReady, trouble)
+	}
+	return isTrue(kind)
+}
+
+// sandboxTrouble says why the pod's sandbox will not do, "" if it will.
+func sandboxTrouble(pod *corev1.Pod, state *cri.PodState) string {
+	if len(state.Sandboxes) == 0 {
+		return messageNoSandbox
+	}
+	newest := state.Sandboxes[0]
+	switch {
+	case len(state.ReadySandboxes()) > 1:
+		return messageManySandboxes
+	case newest.GetState() != runtimeapi.PodSandboxState_SANDBOX_READY:
+		return messageSandboxNotReady
+	case cri.OnHostNetwork(newest) != pod.Spec.HostNetwork:
+		return messageSandboxNetwork
+	case !pod.Spec.HostNetwork && len(cri.SandboxIPs(newest)) == 0:
+		return messageSandboxNoIP
+	default:
+		return ""
+	}
+}
+
+func initializedCondition(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondition {
+	condition := isTrue(corev1.PodInitialized)
+	switch {
+	case status.Phase == corev1.PodSucceeded:
+		condition.Reason = reasonPodCompleted
+	case !initialized(pod, status):
+		return isFalse(corev1.PodInitialized, reasonNotInitialized,
+			fmt.Sprintf(messageIncomplete, unfinishedInits(pod, status)))
+	}
+	return condition
+}
+
+func containersReadyCondition(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondition {
+	const kind = corev1.ContainersReady
+	unready := unreadyContainers(pod, status)
+	switch {
+	case status.Phase == corev1.PodSucceeded:
+		return isFalse(kind, reasonPodCompleted, "")
+	case status.Phase == corev1.PodFailed:
+		return isFalse(kind, reasonPodFailed, "")
+	case len(status.ContainerStatuses) == 0:
+		return isFalse(kind, reasonUnknownStatuses, "")
+	case len(unready) > 0:
+		return isFalse(kind, reasonNotReady, fmt.Sprintf(messageUnready, unready))
+	default:
+		return isTrue(kind)
+	}
+}
+
+// unreadyContainers names the sidecars and regular containers that are not
+// ready.
+func unreadyContainers(pod *corev1.Pod, status *corev1.PodStatus) []string {
+	var names []string
+	for _, c := range initContainers(pod) {
+		if c.role == sidecar && !statusOf(status.InitContainerStatuses, c.Name).Ready {
+			names = append(names, c.Name)
+		}
+	}
+	for _, c := range regularContainers(pod) {
+		if !statusOf(status.ContainerStatuses, c.Name).Ready {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// readyCondition is ContainersReady and all readiness gates, which are
+// conditions that somebody else sets (KEP-580).
+func readyCondition(pod *corev1.Pod, containersReady corev1.PodCondition) corev1.PodCondition {
+	if containersReady.Status != corev1.ConditionTrue {
+		return isFalse(corev1.PodReady, containersReady.Reason, containersReady.Message)
+	}
+	var closed []string
+	for _, gate := range pod.Spec.ReadinessGates {
+		condition := conditionOf(pod.Status.Conditions, gate.ConditionType)
+		switch {
+		case condition == nil:
+			closed = append(closed, fmt.Sprintf(messageGateMissing, gate.ConditionType))
+		case condition.Status != corev1.ConditionTrue:
+			closed = append(closed, fmt.Sprintf(messageGateNotTrue, gate.ConditionType, condition.Status))
+		}
+	}
+	if len(closed) > 0 {
+		return isFalse(corev1.PodReady, reasonGatesNotReady, strings.Join(closed, ", "))
+	}
+	return isTrue(corev1.PodReady)
+}
+
+func isTrue(kind corev1.PodConditionType) corev1.PodCondition {
+	return corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue}
+}
+
+func isFalse(kind corev1.PodConditionType, reason, message string) corev1.PodCondition {
+	return corev1.PodCondition{Type: kind, Status: corev1.ConditionFalse, Reason: reason, Message: message}
+}
+
+func conditionOf(conditions []corev1.PodCondition, kind corev1.PodConditionType) *corev1.PodCondition {
+	i := slices.IndexFunc(conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
+	if i < 0 {
+		return nil
+	}
+	return &conditions[i]
+}
+
+// foreign returns the conditions that are not the agent's.
+func foreign(conditions []corev1.PodCondition) []corev1.PodCondition {
+	return slices.DeleteFunc(slices.Clone(conditions), isOwned)
+}
+
+func isOwned(c corev1.PodCondition) bool { return slices.Contains(owned, c.Type) }

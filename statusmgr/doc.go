@@ -1,0 +1,47 @@
+// Package statusmgr says how a pod is doing, and sees to it that its owner
+// hears of it.
+//
+// It has two halves, of which each can be used without the other:
+//
+//   - Generate is a pure function from a pod, what the runtime was seen to run
+//     of it, and the status before, to the pod's status as Kubernetes' users
+//     read it: phase, conditions, container states, reasons, restart counts,
+//     addresses.
+//   - Manager keeps the newest status of each pod and hands what changed to an
+//     Updater: at once, and again in a full pass each ten seconds as long as
+//     the Updater fails.
+//
+// A worker that brings a pod to its desired state uses both, before it acts:
+//
+//	statuses := statusmgr.New(updater, statusmgr.Config{Logger: log})
+//	go statuses.Run(ctx)
+//
+//	// In the worker of one pod, once per round:
+//	previous, _ := statuses.Get(pod.UID)
+//	status := statusmgr.Generate(statusmgr.Input{
+//		Pod:         pod,
+//		State:       state, // from pleg
+//		Previous:    previous,
+//		Waiting:     waiting, // why containers could not be started
+//		RuntimeName: "containerd",
+//		HostIPs:     []string{"192.0.2.7"},
+//		Now:         time.Now(),
+//	})
+//	statuses.Set(pod, status)
+//
+// # What it guarantees
+//
+// A terminal phase is never left, and never entered while a container of the
+// pod may still run. Restart counts never fall and the last termination is not
+// forgotten when the runtime forgets it. Every container of the spec has
+// exactly one status. Only the newest status of a pod is handed on, in the
+// order of change, from one goroutine; an idle node causes no call at all.
+//
+// # What it does not do
+//
+// It decides nothing about the pod: whether a container is restarted, when its
+// back-off ends and how that is worded is for the caller. It stores nothing:
+// after a restart of the agent the caller passes the stored status as
+// Input.Previous or in the pod. It knows nothing of probes, of termination
+// message files and of resizes: without a prober, ready means running.
+package statusmgr

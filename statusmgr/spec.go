@@ -1,0 +1,96 @@
+package statusmgr
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// role is the part that a container plays in its pod.
+type role int
+
+const (
+	regular   role = iota
+	initOnce       // an init container that runs to completion
+	sidecar        // an init container with the restart policy Always (KEP-753)
+	ephemeral      // added to the running pod for debugging; counts for nothing
+)
+
+// container is a container of the spec, of any role.
+type container struct {
+	*corev1.Container
+	role role
+}
+
+func regularContainers(pod *corev1.Pod) []container {
+	containers := make([]container, len(pod.Spec.Containers))
+	for i := range pod.Spec.Containers {
+		containers[i] = container{&pod.Spec.Containers[i], regular}
+	}
+	return containers
+}
+
+func initContainers(pod *corev1.Pod) []container {
+	containers := make([]container, len(pod.Spec.InitContainers))
+	for i := range pod.Spec.InitContainers {
+		spec := &pod.Spec.InitContainers[i]
+		containers[i] = container{spec, initOnce}
+		if spec.RestartPolicy != nil && *spec.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			containers[i].role = sidecar
+		}
+	}
+	return containers
+}
+
+func ephemeralContainers(pod *corev1.Pod) []container {
+	containers := make([]container, len(pod.Spec.EphemeralContainers))
+	for i := range pod.Spec.EphemeralContainers {
+		spec := corev1.Container(pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		containers[i] = container{&spec, ephemeral}
+	}
+	return containers
+}
+
+// mayRestart reports whether the container is run again after it ended with
+// the exit code: by the first of its rules that matches, else by its own
+// policy, else by the pod's. Rules without a policy of the container's own are
+// ignored (KEP-5307).
+func mayRestart(pod *corev1.Pod, c container, exitCode int32) bool {
+	if c.role == ephemeral || c.role == initOnce && exitCode == 0 {
+		return false
+	}
+	policy := pod.Spec.RestartPolicy
+	if c.RestartPolicy != nil {
+		if ruleRestarts(c.RestartPolicyRules, exitCode) {
+			return true
+		}
+		policy = corev1.RestartPolicy(*c.RestartPolicy)
+	}
+	switch policy {
+	case corev1.RestartPolicyNever:
+		return false
+	case corev1.RestartPolicyOnFailure:
+		return exitCode != 0
+	default:
+		return true
+	}
+}
+
+// ruleRestarts reports whether a rule matches: every action that exists
+// restarts the container, alone or with the others.
+func ruleRestarts(rules []corev1.ContainerRestartRule, exitCode int32) bool {
+	return slices.ContainsFunc(rules, func(rule corev1.ContainerRestartRule) bool {
+		if rule.ExitCodes == nil {
+			return false
+		}
+		listed := slices.Contains(rule.ExitCodes.Values, exitCode)
+		switch rule.ExitCodes.Operator {
+		case corev1.ContainerRestartRuleOnExitCodesOpIn:
+			return listed
+		case corev1.ContainerRestartRuleOnExitCodesOpNotIn:
+			return !listed
+		default:
+			return false
+		}
+	})
+}
