@@ -3,6 +3,7 @@ package podsync_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +27,9 @@ type stage struct {
 	images  *images
 	volumes *volumes
 	logs    string
-	seen    []podsync.Observation
+
+	mu   sync.Mutex // guards seen
+	seen []podsync.Observation
 }
 
 func newStage(t *testing.T, cfg critest.Config) *stage {
@@ -36,7 +39,7 @@ func newStage(t *testing.T, cfg critest.Config) *stage {
 	client := runtime.Client(t)
 	return &stage{
 		t: t, runtime: runtime, client: client, logs: t.TempDir(),
-		observe: &observer{client: client}, images: &images{client: client}, volumes: &volumes{},
+		observe: &observer{client: client, ended: map[string]*runtimeapi.ContainerStatus{}}, images: &images{client: client}, volumes: &volumes{},
 	}
 }
 
@@ -48,7 +51,7 @@ func (s *stage) syncerOn(runtime podsync.Runtime) *podsync.Syncer {
 	cfg.Sandbox.LogRoot = s.logs + "/pods"
 	return podsync.New(podsync.Rooms{
 		Runtime: runtime, Observer: s.observe, Images: s.images, Volumes: s.volumes,
-		Status: func(_ *corev1.Pod, seen podsync.Observation) { s.seen = append(s.seen, seen) },
+		Status: s.see,
 	}, cfg)
 }
 
@@ -66,11 +69,23 @@ func (s *stage) state(pod *corev1.Pod) *cri.PodState {
 	return state
 }
 
-func (s *stage) last() podsync.Observation { return s.seen[len(s.seen)-1] }
+func (s *stage) see(_ *corev1.Pod, seen podsync.Observation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = append(s.seen, seen)
+}
 
-// observer looks at the runtime each time it is asked.
+func (s *stage) last() podsync.Observation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen[len(s.seen)-1]
+}
+
+// observer looks at the runtime each time it is asked, but only once at what has
+// ended.
 type observer struct {
 	client *cri.Client
+	ended  map[string]*runtimeapi.ContainerStatus
 }
 
 func (o *observer) State(ctx context.Context, uid types.UID, _ time.Time) (*cri.PodState, error) {
@@ -93,14 +108,28 @@ func (o *observer) State(ctx context.Context, uid types.UID, _ time.Time) (*cri.
 		return nil, err
 	}
 	for _, container := range containers {
-		status, err := o.client.ContainerStatus(ctx, container.Id, false)
+		status, err := o.container(ctx, container.Id)
 		if err != nil {
 			return nil, err
 		}
-		state.Containers = append(state.Containers, &cri.Container{SandboxID: container.PodSandboxId, ContainerStatus: status.Status})
+		state.Containers = append(state.Containers, &cri.Container{SandboxID: container.PodSandboxId, ContainerStatus: status})
 	}
 	state.Sort()
 	return state, nil
+}
+
+func (o *observer) container(ctx context.Context, id string) (*runtimeapi.ContainerStatus, error) {
+	if status := o.ended[id]; status != nil {
+		return status, nil
+	}
+	response, err := o.client.ContainerStatus(ctx, id, false)
+	if err != nil {
+		return nil, err
+	}
+	if response.Status.State == runtimeapi.ContainerState_CONTAINER_EXITED {
+		o.ended[id] = response.Status
+	}
+	return response.Status, nil
 }
 
 func (o *observer) Refresh(types.UID) {}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edged-project/edged/cri"
+	"github.com/edged-project/edged/cri/critest"
+	"github.com/edged-project/edged/gc"
+	"github.com/edged-project/edged/metaclient"
+	"github.com/edged-project/edged/metaclient/manifests"
+	"github.com/edged-project/edged/pleg"
+	"github.com/edged-project/edged/podmanager"
+	"github.com/edged-project/edged/podmanager/imagepull"
+	"github.com/edged-project/edged/podmanager/podspec"
+	"github.com/edged-project/edged/podmanager/podsync"
+	"github.com/edged-project/edged/statusmgr"
+	"github.com/edged-project/edged/volume"
+)
+
+// agent is the rooms, wired.
+type agent struct {
+	runtime  *cri.Client
+	store    *metaclient.Client
+	observer *pleg.Generator
+	pods     *podmanager.Manager
+	statuses *statusmgr.Manager
+	volumes  *volume.Manager
+	garbage  *gc.Containers
+	hostIPs  []string
+	logger   *zap.Logger
+	// complete: the upstream has told all its pods, so that what is not among them
+	// is known to be unwanted.
+	complete atomic.Bool
+}
+
+// runAgent runs the pods of the folder until ctx ends, and leaves them running then.
+func runAgent(ctx context.Context, opts options, logger *zap.Logger) error {
+	runtime, closeRuntime, err := connect(ctx, opts, logger)
+	if err != nil {
+		return err
+	}
+	defer closeRuntime()
+	folder := manifests.New(opts.manifests, manifests.Config{NodeName: opts.nodeName, Complete: podspec.Complete, Logger: logger})
+	a, err := newAgent(runtime, folder, opts, logger)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.run(ctx) })
+	group.Go(func() error { return servePods(ctx, socketPath(opts.root), a.statuses.Pods) })
+	return group.Wait()
+}
+
+// newAgent wires the rooms. Nothing happens before run.
+func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, logger *zap.Logger) (*agent, error) {
+	a := &agent{runtime: runtime, hostIPs: hostIPs(), logger: logger.Named("nodeagent")}
+	var err error
+	a.store, err = metaclient.Open(filepath.Join(opts.root, "store.db"), upstream, metaclient.Config{OnPods: a.onPods, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	a.statuses = statusmgr.New(a.store, statusmgr.Config{OnChange: a.logChange, Logger: logger})
+	a.observer = pleg.New(runtime, pleg.Config{OnChange: func(uid types.UID) { a.pods.Wake(uid) }, Logger: logger})
+	a.volumes = volume.New(volume.Config{Root: opts.root, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
+	syncer := podsync.New(podsync.Rooms{
+		Runtime:  runtime,
+		Observer: a.observer,
+		Images:   imagepull.New(runtime, imagepull.Config{Logger: logger}),
+		Volumes:  a.volumes,
+		Status:   a.setStatus,
+	}, podsync.Config{
+		LogLinks:  opts.containerLogs,
+		Sandbox:   podspec.SandboxOptions{LogRoot: opts.podLogs},
+		Container: nodeOptions(opts.nodeName, a.hostIPs),
+		Logger:    logger,
+	})
+	a.pods = podmanager.New(syncer, podmanager.Config{OnRemoved: a.onRemoved, Logger: logger})
+	a.garbage = gc.NewContainers(runtime, gc.ContainersConfig{
+		Ready:         a.complete.Load,
+		Removed:       a.removed,
+		PodLogs:       opts.podLogs,
+		ContainerLogs: opts.containerLogs,
+		Logger:        logger,
+	})
+	return a, nil
+}
+
+// run runs the rooms until ctx ends.
+func (a *agent) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, room := range []func(context.Context) error{
+		a.observer.Run, a.pods.Run, a.statuses.Run, a.store.Run, a.volumes.Run, a.garbage.Run,
+	} {
+		group.Go(func() error { return room(ctx) })
+	}
+	return group.Wait()
+}
+
+func (a *agent) close() {
+	if err := a.store.Close(); err != nil {
+		a.logger.Error("store not closed", zap.Error(err))
+	}
+}
+
+// connect returns the runtime that the options ask for, and what releases it.
+func connect(ctx context.Context, opts options, logger *zap.Logger) (*cri.Client, func(), error) {
+	if opts.runtime == memory {
+		runtime := critest.New(critest.Config{WriteLogs: true, Logger: logger})
+		client, err := runtime.Dial(ctx, cri.Config{Logger: logger})
+		if err != nil {
+			runtime.Close()
+			return nil, nil, err
+		}
+		return client, func() { _ = client.Close(ctx); runtime.Close() }, nil
+	}
+	endpoint := opts.runtime
+	if endpoint == "" {
+		var err error
+		if endpoint, err = cri.DetectEndpoint(ctx); err != nil {
+			return nil, nil, fmt.Errorf("%w\nGive -runtime unix:///path/to.sock, or -runtime memory to try without a runtime", err)
+		}
+	}
+	client, err := cri.Dial(ctx, endpoint, cri.Config{ImageEndpoint: opts.imageService, Logger: logger})
+	if err != nil {
+		return nil, nil, err
+	}
+	return client, func() { _ = client.Close(ctx) }, nil
+}
+
+// onPods takes what the store remembered, and later what the folder holds.
+func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
+	if complete {
+		a.pods.Replace(pods)
+		a.complete.Store(true)
+		return
+	}
+	for _, pod := range pods {
+		a.pods.Set(pod)
+	}
+}
+
+// setStatus makes a status from what was observed, on top of the last one.
+func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) {
+	previous, known := a.statuses.Get(pod.UID)
+	if !known {
+		previous = pod.Status
+	}
+	a.statuses.Set(pod, statusmgr.Generate(statusmgr.Input{
+		Pod:         pod,
+		State:       seen.State,
+		Previous:    previous,
+		Waiting:     seen.Waiting,
+		RuntimeName: a.runtime.RuntimeName(),
+		HostIPs:     a.hostIPs,
+		Finished:    seen.Ended,
+		Now:         time.Now(),
+	}))
+}
+
+// removed reports whether nothing of the pod runs or will.
+func (a *agent) removed(uid types.UID) bool { return !a.pods.Known(uid) }
+
+// onRemoved forgets a pod of which nothing is left.
+func (a *agent) onRemoved(pod *corev1.Pod) {
+	a.statuses.Remove(pod.UID)
+	if err := a.store.Release(context.Background(), pod.UID); err != nil {
+		a.logger.Warn("pod stays in the store", zap.String("uid", string(pod.UID)), zap.Error(err))
+	}
+}

@@ -1,0 +1,153 @@
+// Command nodeagent runs the pods of a folder on any CRI runtime: every room of
+// edged, wired together (agent.go).
+//
+//	nodeagent -manifests /etc/edged/manifests                    # the runtime is found by its socket
+//	nodeagent -runtime memory -manifests examples/manifests      # no runtime at hand
+//	nodeagent pods                                               # what a running agent runs
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// memory is the value of -runtime for the runtime in memory.
+const memory = "memory"
+
+// options are what the command line says.
+type options struct {
+	runtime       string
+	imageService  string
+	manifests     string
+	root          string
+	podLogs       string
+	containerLogs string
+	nodeName      string
+	logLevel      string
+}
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "nodeagent:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(args) > 0 && args[0] == "pods" {
+		return printPods(ctx, args[1:], os.Stdout)
+	}
+	opts, err := parse(args)
+	if err != nil {
+		return err
+	}
+	logger, err := newLogger(opts.logLevel)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = logger.Sync() }()
+	if opts.runtime == memory && opts.root == "" {
+		return inTemporaryRoot(ctx, opts, logger)
+	}
+	return runAgent(ctx, opts.withPaths(), logger)
+}
+
+func parse(args []string) (options, error) {
+	var opts options
+	flags := flag.NewFlagSet("nodeagent", flag.ExitOnError)
+	flags.StringVar(&opts.runtime, "runtime", "", "CRI `endpoint` (unix:///path), or \"memory\"; default: the first well-known socket that answers")
+	flags.StringVar(&opts.imageService, "image-runtime", "", "CRI `endpoint` of the image service; default: the runtime's")
+	flags.StringVar(&opts.manifests, "manifests", "/etc/edged/manifests", "`folder` of pod manifests")
+	flags.StringVar(&opts.root, "root", "", "`folder` of the agent's own files (default /var/lib/edged, or a temporary one with -runtime memory)")
+	flags.StringVar(&opts.podLogs, "pod-logs", "", "`folder` of the pods' logs (default /var/log/pods, or below the root with -runtime memory)")
+	flags.StringVar(&opts.containerLogs, "container-logs", "", "`folder` of the links to containers' logs (default /var/log/containers, or below the root with -runtime memory)")
+	flags.StringVar(&opts.nodeName, "node-name", "", "`name` of this node; default: the host name")
+	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
+	_ = flags.Parse(args) // ExitOnError
+	if flags.NArg() > 0 {
+		return opts, fmt.Errorf("unknown command %q: try \"pods\", or -help", flags.Arg(0))
+	}
+	if err := opts.makeAbsolute(); err != nil {
+		return opts, err
+	}
+	if opts.nodeName != "" {
+		return opts, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return opts, fmt.Errorf("find the host name (give -node-name): %w", err)
+	}
+	opts.nodeName = strings.ToLower(host)
+	return opts, nil
+}
+
+// makeAbsolute makes the paths that were given good for the runtime too, which
+// has another working directory.
+func (o *options) makeAbsolute() error {
+	for _, path := range []*string{&o.manifests, &o.root, &o.podLogs, &o.containerLogs} {
+		if *path == "" {
+			continue
+		}
+		absolute, err := filepath.Abs(*path)
+		if err != nil {
+			return fmt.Errorf("find folder %q: %w", *path, err)
+		}
+		*path = absolute
+	}
+	return nil
+}
+
+// inTemporaryRoot runs an agent that leaves nothing behind, as the runtime in
+// memory does not either.
+func inTemporaryRoot(ctx context.Context, opts options, logger *zap.Logger) error {
+	root, err := os.MkdirTemp("", "nodeagent-")
+	if err != nil {
+		return fmt.Errorf("make a root: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(root) }()
+	opts.root = root
+	logger.Info("see the pods with: nodeagent pods -root " + root)
+	return runAgent(ctx, opts.withPaths(), logger)
+}
+
+// withPaths fills in where things are.
+func (o options) withPaths() options {
+	logs := "/var/log"
+	if o.runtime == memory {
+		logs = filepath.Join(o.root, "log")
+	}
+	o.root = orElse(o.root, defaultRoot)
+	o.podLogs = orElse(o.podLogs, filepath.Join(logs, "pods"))
+	o.containerLogs = orElse(o.containerLogs, filepath.Join(logs, "containers"))
+	return o
+}
+
+func orElse(value, fallback string) string {
+	if value == "" {
+		return fallback
+	}
+	return value
+}
+
+func newLogger(level string) (*zap.Logger, error) {
+	parsed, err := zapcore.ParseLevel(level)
+	if err != nil {
+		return nil, fmt.Errorf("-log-level: %w", err)
+	}
+	encoder := zap.NewDevelopmentEncoderConfig()
+	encoder.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+	encoder.CallerKey, encoder.StacktraceKey = "", ""
+	core := zapcore.NewCore(zapcore.NewConsoleEncoder(encoder), zapcore.Lock(os.Stderr), parsed)
+	return zap.New(core), nil
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"net"
+	"runtime"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/edged-project/edged/podmanager/podspec"
+)
+
+// hostIPs returns the addresses of the node that others can reach, IPv4 first.
+func hostIPs() []string {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var v4, v6 []string
+	for _, address := range addresses {
+		network, ok := address.(*net.IPNet)
+		switch {
+		case !ok || !network.IP.IsGlobalUnicast():
+		case network.IP.To4() != nil:
+			v4 = append(v4, network.IP.String())
+		default:
+			v6 = append(v6, network.IP.String())
+		}
+	}
+	return append(first(v4), first(v6)...)
+}
+
+func first(ips []string) []string { return ips[:min(1, len(ips))] }
+
+// nodeOptions is what the configuration of containers depends on here.
+func nodeOptions(nodeName string, hostIPs []string) podspec.ContainerOptions {
+	memory := memoryCapacity()
+	return podspec.ContainerOptions{
+		NodeName:       nodeName,
+		HostIPs:        hostIPs,
+		MemoryCapacity: memory,
+		CgroupV2:       cgroupV2(),
+		Allocatable: corev1.ResourceList{
+			corev1.ResourceCPU:    *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
+			corev1.ResourceMemory: *resource.NewQuantity(memory, resource.BinarySI),
+		},
+	}
+}

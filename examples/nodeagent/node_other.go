@@ -1,0 +1,10 @@
+//go:build !linux
+
+package main
+
+// Without Linux there are no containers but those of the runtime in memory,
+// which has neither memory nor cgroups.
+
+func memoryCapacity() int64 { return 0 }
+
+func cgroupV2() bool { return false }

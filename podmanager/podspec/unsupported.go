@@ -1,0 +1,83 @@
+package podspec
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// unsupportedInPod reports a field of the pod that this package cannot honour
+// yet, and that makes the pod something else when it is ignored.
+func unsupportedInPod(pod *corev1.Pod) error {
+	spec := &pod.Spec
+	switch {
+	case deref(spec.RuntimeClassName) != "":
+		return unsupported(specPath.Child("runtimeClassName"))
+	case spec.HostUsers != nil && !*spec.HostUsers:
+		return unsupported(specPath.Child("hostUsers"))
+	case len(spec.ResourceClaims) > 0:
+		return unsupported(specPath.Child("resourceClaims"))
+	case spec.Resources != nil && len(spec.Resources.Limits)+len(spec.Resources.Requests) > 0:
+		return unsupported(specPath.Child("resources"))
+	case spec.OS != nil && spec.OS.Name != corev1.Linux:
+		return unsupported(specPath.Child("os", "name"))
+	}
+	return nil
+}
+
+// unsupportedInContainer is the same for a container.
+func unsupportedInContainer(c located) error {
+	switch {
+	case len(c.EnvFrom) > 0:
+		return unsupported(c.path.Child("envFrom"))
+	case len(c.VolumeDevices) > 0:
+		return unsupported(c.path.Child("volumeDevices"))
+	case len(c.Resources.Claims) > 0:
+		return unsupported(c.path.Child("resources", "claims"))
+	}
+	for _, name := range sortedNames(c.Resources.Limits) {
+		if !computeResource(name) {
+			return unsupported(c.path.Child("resources", "limits").Key(string(name)))
+		}
+	}
+	for i := range c.Env {
+		if err := unsupportedInEnv(c.Env[i].ValueFrom, c.path.Child("env").Index(i).Child("valueFrom")); err != nil {
+			return err
+		}
+	}
+	for i := range c.VolumeMounts {
+		if err := unsupportedInMount(&c.VolumeMounts[i], c.path.Child("volumeMounts").Index(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func unsupportedInEnv(source *corev1.EnvVarSource, path *field.Path) error {
+	switch {
+	case source == nil:
+		return nil
+	case source.ConfigMapKeyRef != nil:
+		return unsupported(path.Child("configMapKeyRef"))
+	case source.SecretKeyRef != nil:
+		return unsupported(path.Child("secretKeyRef"))
+	case source.FileKeyRef != nil:
+		return unsupported(path.Child("fileKeyRef"))
+	}
+	return nil
+}
+
+func unsupportedInMount(mount *corev1.VolumeMount, path *field.Path) error {
+	switch {
+	case mount.SubPath != "":
+		return unsupported(path.Child("subPath"))
+	case mount.SubPathExpr != "":
+		return unsupported(path.Child("subPathExpr"))
+	case len(mount.BindMountOptions) > 0:
+		return unsupported(path.Child("bindMountOptions"))
+	}
+	return nil
+}
+
+func unsupported(path *field.Path) error { return fmt.Errorf("%s: not supported yet", path) }

@@ -1,0 +1,17 @@
+//go:build !linux
+
+package volume
+
+import "errors"
+
+func mountTmpfs(string, int64) error {
+	return errors.New("volumes in memory need Linux")
+}
+
+// mountsIn knows of no mounts: this package makes none here, and the devices of
+// files are still heeded.
+func mountsIn(string) ([]mount, error) { return nil, nil }
+
+func unmount(string) error {
+	return errors.New("volumes in memory need Linux")
+}

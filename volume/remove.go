@@ -1,0 +1,90 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// batch is how many entries of a directory are held at a time: a pod may leave
+// millions.
+const batch = 512
+
+// remover removes files and trees below root. It follows no link and enters no
+// file system but the one of the device. A mount of that same file system it
+// cannot tell, so there must be none.
+type remover struct {
+	root   *os.Root
+	device uint64
+}
+
+// remove removes what name is, with all that is in it. On an error it goes on
+// with the rest and returns the last one.
+func (r remover) remove(ctx context.Context, name string) error {
+	info, err := r.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		if deviceOf(info) != r.device {
+			return fmt.Errorf("%s is on another file system", filepath.Join(r.root.Name(), name))
+		}
+		if err := r.empty(ctx, name); err != nil {
+			return err
+		}
+	}
+	return r.root.Remove(name)
+}
+
+// empty removes all that is in a directory. As long as something could be
+// removed there may be more to read.
+func (r remover) empty(ctx context.Context, dir string) error {
+	for {
+		entries, err := r.read(dir)
+		if err != nil {
+			return err
+		}
+		var failed error
+		progress := false
+		for _, entry := range entries {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err := r.remove(ctx, filepath.Join(dir, entry.Name())); err != nil {
+				failed = err
+			} else {
+				progress = true
+			}
+		}
+		if !progress {
+			return failed
+		}
+	}
+}
+
+// read returns the first entries of a directory.
+func (r remover) read(dir string) ([]fs.DirEntry, error) {
+	file, err := r.root.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	entries, err := file.ReadDir(batch)
+	if errors.Is(err, io.EOF) {
+		return nil, nil
+	}
+	return entries, err
+}
+
+// deviceOf identifies the file system that a file is on.
+func deviceOf(info fs.FileInfo) uint64 {
+	return uint64(info.Sys().(*syscall.Stat_t).Dev) //nolint:unconvert // it has other types elsewhere
+}
