@@ -54,8 +54,8 @@ type Lister interface {
 	// List returns a pod for each UID of which anything runs (a container or a
 	// sandbox), with at least its UID, name and namespace, and with what Kill needs
 	// to end it well, such as its grace period. What has stopped must not be listed,
-	// or it is killed over and over. The answer must not be older than the call: a
-	// cache will do if List waits until it is newer. ctx has a deadline of 2 minutes.
+	// or it is killed over and over: an answer from a cache must not be older than
+	// what the Syncer did last. ctx has a deadline of 2 minutes.
 	List(ctx context.Context) ([]*corev1.Pod, error)
 }
 

@@ -41,7 +41,9 @@ func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, 
 // clear takes away what is in the way of the new.
 func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState, todo actions) error {
 	if todo.newSandbox {
-		return s.stopPod(ctx, pod, state, gracePeriod(pod))
+		if err := s.stopPod(ctx, pod, state, gracePeriod(pod)); err != nil {
+			return err
+		}
 	}
 	var group errgroup.Group
 	for _, each := range todo.stop {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,10 +13,13 @@ import (
 
 // List returns the pods of which anything runs, as far as the runtime's labels
 // and annotations describe them. Such a pod has no containers in its spec: it
-// can be killed, not synced. List waits for an observation that began after it
-// was called.
+// can be killed, not synced. List waits for an observation that began after the
+// Syncer's last action: what it has stopped does not show any more.
 func (s *Syncer) List(ctx context.Context) ([]*corev1.Pod, error) {
-	states, err := s.rooms.Observer.Pods(ctx, time.Now())
+	s.mu.Lock()
+	acted := s.acted
+	s.mu.Unlock()
+	states, err := s.rooms.Observer.Pods(ctx, acted)
 	if err != nil {
 		return nil, fmt.Errorf("list pods: %w", err)
 	}

@@ -189,6 +189,9 @@ func (p *planner) startAfterBackOff(spec *corev1.Container, previous *cri.Contai
 			return
 		}
 	}
+	if previous != nil && neverStarted(previous) {
+		p.remove = append(p.remove, previous) // its number is used again
+	}
 	p.start = append(p.start, start{spec, previous, init})
 }
 

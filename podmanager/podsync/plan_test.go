@@ -188,6 +188,7 @@ func TestPlan(t *testing.T) {
 		{"sandbox lost", podWith(always, "a", "b"), stateWith("notready", "a:exited(0)", "b:exited(1)"), "sandbox 1, start a, start b"},
 		{"sandbox lost twice", podWith(always, "a"), stateWith("notready", "notready", "a:exited(0)"), "sandbox 2, start a"},
 		{"sandbox lost while its container runs on", podWith(always, "a"), stateWith("notready", "a:running"), "sandbox 1, start a"},
+		{"sandbox lost before its container was started", podWith(always, "a"), stateWith("notready", "a:created"), "sandbox 1, remove a-1, start a"},
 		{"sandbox lost before any container, Never", podWith(never, "a"), stateWith("notready"), "sandbox 1, start a"},
 		{"sandbox lost, Never", podWith(never, "a"), stateWith("notready", "a:exited(255)"), "finished"},
 		{"sandbox lost, one never created, Never", podWith(never, "a", "b"), stateWith("notready", "a:exited(255)"), "finished"},

@@ -110,8 +110,9 @@ type Syncer struct {
 	cfg    Config
 	logger *zap.Logger
 
-	mu      sync.Mutex // guards records, not what they point to
+	mu      sync.Mutex // guards what follows, but not what the records hold
 	records map[types.UID]*record
+	acted   time.Time // the newest of the records', kept when they go
 }
 
 var (
@@ -160,6 +161,9 @@ func (s *Syncer) forget(uid types.UID) {
 
 // done notes that the pod was acted upon, and asks for a look at the outcome.
 func (s *Syncer) done(pod *corev1.Pod, rec *record) {
+	s.mu.Lock()
 	rec.acted = time.Now()
+	s.acted = rec.acted
+	s.mu.Unlock()
 	s.rooms.Observer.Refresh(pod.UID)
 }

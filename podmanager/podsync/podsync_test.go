@@ -369,3 +369,18 @@ func TestWhatRunsIsListedAndCanBeKilledWithoutItsObject(t *testing.T) {
 		assert.Empty(t, pods, "what has stopped is not listed")
 	})
 }
+
+func TestASandboxLostBeforeItsContainerStartedIsNoRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod := podOf("a")
+		_, _ = s.syncerOn(&mortal{Runtime: s.client, left: 2}).Sync(t.Context(), pod)
+		require.Len(t, s.state(pod).Containers, 1)
+		require.NoError(t, s.runtime.KillSandbox(s.runtime.SandboxID("web")))
+
+		_, err := s.syncer().Sync(t.Context(), pod)
+		require.NoError(t, err)
+		require.Len(t, s.state(pod).Running(), 1)
+		assert.Zero(t, s.state(pod).Newest("a").RestartCount())
+	})
+}
