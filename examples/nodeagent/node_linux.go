@@ -14,5 +14,5 @@ func memoryCapacity() int64 {
 // cgroupV2 reports whether the node has the unified cgroup hierarchy.
 func cgroupV2() bool {
 	var fs unix.Statfs_t
-	return unix.Statfs("/sys/fs/cgroup", &fs) == nil && int64(fs.Type) == unix.CGROUP2_SUPER_MAGIC
+	return unix.Statfs("/sys/fs/cgroup", &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
 }

@@ -25,7 +25,7 @@ func servePods(ctx context.Context, socket string, pods func() []*corev1.Pod) er
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("take away the socket of an earlier run: %w", err)
 	}
-	listener, err := net.Listen("unix", socket)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", socket)
 	if err != nil {
 		return fmt.Errorf("serve pods: %w", err)
 	}

@@ -106,23 +106,21 @@ func containerWith(name, how, sandbox string, age int) *cri.Container {
 		Labels:      map[string]string{cri.LabelContainerName: name},
 		Annotations: cri.ContainerAnnotations(&corev1.Pod{}, &corev1.Container{Name: name, Image: image}, 0),
 	}
-	var code int32
-	switch {
-	case how == "running":
+	switch how {
+	case "running":
 		status.State = runtimeapi.ContainerState_CONTAINER_RUNNING
-	case how == "created":
+	case "created":
 		status.State = runtimeapi.ContainerState_CONTAINER_CREATED
-	case how == "unknown":
+	case "unknown":
 		status.State = runtimeapi.ContainerState_CONTAINER_UNKNOWN
-	case how == "oom":
+	case "oom":
 		status.State, status.Reason = runtimeapi.ContainerState_CONTAINER_EXITED, reasonOOMKilled
 		status.FinishedAt = now.Add(-time.Second).UnixNano()
 	default:
-		_, err := fmt.Sscanf(how, "exited(%d)", &code)
-		if err != nil {
+		if _, err := fmt.Sscanf(how, "exited(%d)", &status.ExitCode); err != nil {
 			panic("cannot read the container state " + how)
 		}
-		status.State, status.ExitCode = runtimeapi.ContainerState_CONTAINER_EXITED, code
+		status.State = runtimeapi.ContainerState_CONTAINER_EXITED
 		status.FinishedAt = now.Add(-time.Second).UnixNano()
 	}
 	return &cri.Container{SandboxID: sandbox, ContainerStatus: status}
