@@ -3,11 +3,14 @@ package metaclient
 import (
 	"context"
 	"fmt"
+	"reflect"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edged-project/edged/metaclient/internal/quantity"
 )
 
 // intake takes the upstream's sets in. Run's goroutine owns it.
@@ -25,13 +28,9 @@ type rejection struct {
 
 // take stores a complete set and then, only then, hands it on.
 func (in *intake) take(ctx context.Context, pods []*corev1.Pod) error {
-	accepted, rejected := accept(pods)
+	set, rejected := accept(pods)
 	in.report(rejected)
-	set, err := encodeSet(accepted)
-	if err != nil {
-		return err
-	}
-	err = in.client.store.update(func(r reader) []change { return planSet(r, set) })
+	err := in.client.store.update(func(r reader) []change { return planSet(r, set) })
 	if err != nil {
 		return fmt.Errorf("store a set of %d pods: %w", len(set), err)
 	}
@@ -53,31 +52,35 @@ func (in *intake) report(rejected []rejection) {
 
 // accept sorts out what cannot be run or must not be: pods without an identity,
 // a second pod under a name or UID that is taken (the first wins, as in the
-// kubelet), and mirror pods, which only show a static pod to the API and would
-// start it twice.
-func accept(pods []*corev1.Pod) (accepted []*corev1.Pod, rejected []rejection) {
+// kubelet), pods that could not be read back, and mirror pods, which only show a
+// static pod to the API and would start it twice.
+func accept(pods []*corev1.Pod) (set storedSet, rejected []rejection) {
+	set = make(storedSet, len(pods))
 	names := make(map[types.NamespacedName]bool, len(pods))
-	uids := make(map[types.UID]bool, len(pods))
 	for _, pod := range pods {
 		if pod == nil || isMirror(pod) {
 			continue
 		}
 		name := types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
 		reason := badIdentity(pod)
+		_, uidTaken := set[pod.UID]
 		switch {
 		case reason != "":
 		case names[name]:
 			reason = "another pod of the same set has this namespace and name"
-		case uids[pod.UID]:
+		case uidTaken:
 			reason = "another pod of the same set has this uid"
 		default:
-			names[name], uids[pod.UID] = true, true
-			accepted = append(accepted, pod)
-			continue
+			stored, err := encode(pod)
+			if err == nil {
+				names[name], set[pod.UID] = true, stored
+				continue
+			}
+			reason = err.Error()
 		}
 		rejected = append(rejected, rejection{pod.Namespace, pod.Name, pod.UID, reason})
 	}
-	return accepted, rejected
+	return set, rejected
 }
 
 func isMirror(pod *corev1.Pod) bool {
@@ -112,20 +115,25 @@ type storedPod struct {
 	statusValue []byte
 }
 
-func encodeSet(pods []*corev1.Pod) (storedSet, error) {
-	set := make(storedSet, len(pods))
-	for _, pod := range pods {
-		value, err := encodePod(pod)
-		if err != nil {
-			return nil, fmt.Errorf("encode pod %s/%s: %w", pod.Namespace, pod.Name, err)
-		}
-		statusValue, err := encodeStatus(pod.Status)
-		if err != nil {
-			return nil, fmt.Errorf("pod %s/%s: %w", pod.Namespace, pod.Name, err)
-		}
-		set[pod.UID] = storedPod{pod: value, status: pod.Status, statusValue: statusValue}
+// encode renders a pod for the store. It refuses huge quantities, on behalf of all
+// who will calculate with them: the rest of the node only ever sees what was read
+// back from the store.
+func encode(pod *corev1.Pod) (storedPod, error) {
+	value, err := encodePod(pod)
+	if err != nil {
+		return storedPod{}, err
 	}
-	return set, nil
+	statusValue, err := encodeStatus(pod.Status)
+	if err != nil {
+		return storedPod{}, err
+	}
+	if bad := quantity.Check(value, reflect.TypeFor[corev1.Pod]()); bad != nil {
+		return storedPod{}, bad
+	}
+	if bad := quantity.Check(statusValue, reflect.TypeFor[corev1.PodStatus]()); bad != nil {
+		return storedPod{}, fmt.Errorf("status.%w", bad)
+	}
+	return storedPod{pod: value, status: pod.Status, statusValue: statusValue}, nil
 }
 
 // planSet makes the store hold exactly set. A pod that left takes its status

@@ -10,8 +10,10 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/edged-project/edged/metaclient"
 )
@@ -34,6 +36,15 @@ func TestBadPodsAreSetAsideAndTheOthersGoOn(t *testing.T) {
 		"uid is dots":   {changed(func(p *corev1.Pod) { p.UID = ".." }), "metadata.uid may not be '..'"},
 		"name is taken": {changed(func(p *corev1.Pod) { p.Name, p.UID = "good", "other" }), "another pod of the same set has this namespace and name"},
 		"uid is taken":  {changed(func(p *corev1.Pod) { p.UID = pod("good").UID }), "another pod of the same set has this uid"},
+		"huge quantity": {changed(func(p *corev1.Pod) { p.Spec.Overhead = hugeCPU() }),
+			"spec.overhead.cpu: Invalid value: a quantity may have at most 64 characters and an exponent of at most 3 digits"},
+		"huge quantity in the status": {changed(func(p *corev1.Pod) { p.Status.AllocatedResources = hugeCPU() }),
+			"status.allocatedResources.cpu: Invalid value: a quantity may have at most 64 characters and an exponent of at most 3 digits"},
+		"not to be encoded": {changed(func(p *corev1.Pod) {
+			p.Spec.Containers[0].LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{
+				TCPSocket: &corev1.TCPSocketAction{Port: intstr.IntOrString{Type: 7}},
+			}}
+		}), "encode pod: json: error calling MarshalJSON for type intstr.IntOrString: impossible IntOrString.Type"},
 		"mirror pod": {changed(func(p *corev1.Pod) {
 			p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "hash"}
 		}), ""},
@@ -67,6 +78,11 @@ func TestBadPodsAreSetAsideAndTheOthersGoOn(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hugeCPU is decoded in no time, but its text as it would be stored takes hours.
+func hugeCPU() corev1.ResourceList {
+	return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("123456789012345678e2000000000")}
 }
 
 func TestSameNameWithANewUIDIsAnotherPod(t *testing.T) {

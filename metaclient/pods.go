@@ -81,7 +81,11 @@ func encodePod(pod *corev1.Pod) ([]byte, error) {
 	stored := *pod
 	stored.Status = corev1.PodStatus{}
 	stored.ManagedFields = nil
-	return json.Marshal(&stored)
+	value, err := json.Marshal(&stored)
+	if err != nil {
+		return nil, fmt.Errorf("encode pod: %w", err)
+	}
+	return value, nil
 }
 
 func decodePod(key string, value []byte) (*corev1.Pod, error) {

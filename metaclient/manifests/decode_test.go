@@ -70,6 +70,11 @@ func TestDocumentsThatCannotBeUsedAreSetAsideAlone(t *testing.T) {
 		"list for object":   {pod("name: a", "containers: {name: a}"), "spec.containers", "must be []v1.Container, not object"},
 		"object for list":   {pod("name: a", "securityContext: []"), "spec.securityContext", "must be v1.PodSecurityContext, not array"},
 		"object for string": {pod("name: {a: b}", ""), "metadata.name", "must be string, not object"},
+		"endless quantity":  {pod("name: a", "containers: [{resources: {limits: {cpu: 12345678901234567890e2000000000}}}]"), "spec.containers[0].resources.limits.cpu", "Invalid value: a quantity may have at most 64 characters"},
+		"huge quantity":     {pod("name: a", "volumes: [{emptyDir: {sizeLimit: '1e2000000000'}}]"), "spec.volumes[0].emptyDir.sizeLimit", "exponent of at most 3 digits"},
+		"hidden quantity":   {`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"overhead":{"cpu":1e-2000000000,"cpu":"1"}}}`, "spec.overhead.cpu", "exponent of at most 3 digits"},
+		"huge in a list":    {"apiVersion: v1\nkind: PodList\nitems: [{spec: {resources: {requests: {cpu: '0e2000000000'}}}}]", "items[0].spec.resources.requests.cpu", "exponent of at most 3 digits"},
+		"huge in a status":  {"apiVersion: v1\nkind: Pod\nstatus: {allocatedResources: {cpu: 12345678901234567890e2000000000}}", "status.allocatedResources.cpu", "exponent of at most 3 digits"},
 		"bad quantity":      {pod("name: a", "containers: [{resources: {limits: {memory: 1Gx}}}]"), "spec.containers[0].resources.limits.memory", "quantities must match the regular expression"},
 		"overflow":          {pod("name: a", "priority: 99999999999"), "spec.priority", "must be int32, not number 99999999999"},
 		"spec of bad type":  {"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: none\n", "spec", "must be v1.PodSpec, not string"},
@@ -106,6 +111,20 @@ func TestValuesOfEnvAreNotRepeated(t *testing.T) {
 	_, problems := one(t, `{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{env: [{name: A, value: {s3cret: s3cret}}]}]}}`)
 	require.Len(t, problems, 1)
 	assert.NotContains(t, problems[0].Message, "s3cret")
+}
+
+func TestTextThatOnlyLooksLikeAHugeQuantityIsNoProblem(t *testing.T) {
+	pods, problems := one(t, strings.ReplaceAll(`
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {cpu: HUGE}, annotations: {divisor: HUGE}}
+spec:
+  nodeSelector: {sizeLimit: HUGE}
+  volumes: [{name: v, csi: {driver: d, volumeAttributes: {sizeLimit: HUGE}}}]
+  containers: [{name: main, image: x, args: [HUGE], env: [{name: cpu, value: HUGE}]}]
+`, "HUGE", "12345678901234567890e2000000000"))
+	assert.Empty(t, problems)
+	assert.Equal(t, []string{"default/web"}, names(pods))
 }
 
 func TestWarningsDoNotStopAPod(t *testing.T) {

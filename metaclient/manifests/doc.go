@@ -52,6 +52,8 @@
 //   - A folder that is missing or cannot be read is a problem, not "no pods".
 //   - Unknown fields, fields given twice and image references that cannot be
 //     parsed are warnings; the pod still runs, or shows in its status why not.
+//   - A quantity so large that to parse or compare it takes hours (1e2000000000)
+//     is refused before it is decoded.
 //   - No content of a file makes it panic or read more than 10 MiB of a file.
 //
 // # What it does not do

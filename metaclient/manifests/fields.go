@@ -11,12 +11,18 @@ import (
 
 	yamltree "go.yaml.in/yaml/v2"
 	strictjson "sigs.k8s.io/json"
+
+	"github.com/edged-project/edged/metaclient/internal/quantity"
 )
 
 // decode fills into, a pointer to a struct. A field that the struct does not know
 // is a warning; decode returns false, with an error for each field that does not
 // fit, when into cannot be used.
 func (d *decoding) decode(raw []byte, into any) bool {
+	if bad := quantity.Check(raw, reflect.TypeOf(into)); bad != nil {
+		d.fail(bad.Field, bad.ErrorBody())
+		return false
+	}
 	strict, err := strictjson.UnmarshalStrict(raw, into)
 	if err != nil {
 		d.failFields(raw, reflect.TypeOf(into).Elem(), err)

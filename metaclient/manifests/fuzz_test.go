@@ -14,6 +14,9 @@ func FuzzFile(f *testing.F) {
 	f.Add(true, []byte(`{"apiVersion":"v1","kind":"List","items":[{"kind":"Pod","metadata":{"name":5}},null]}`))
 	f.Add(false, []byte("apiVersion: v1\nkind: PodList\nitems: [{metadata: &a {name: x, <<: *a}, spec: {priority: 1e400}}]"))
 	f.Add(false, []byte("apiVersion: v1\nkind: Pod\nspec: {containers: [{resources: {limits: {cpu: 1e}}, livenessProbe: {httpGet: {port: {}}}}]}"))
+	f.Add(false, []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{resources: {limits: {cpu: 12345678901234567890e2000000000}}}]}"))
+	f.Add(true, []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"overhead":{"cpu":1e-2000000000,"cpu":"1"}}}`))
+	f.Add(false, []byte("apiVersion: v1\nkind: PodList\nitems: [{metadata: {name: a}, status: {allocatedResources: {cpu: '0e2000000000'}}}]"))
 	f.Fuzz(func(t *testing.T, isJSON bool, data []byte) {
 		name := "a.yaml"
 		if isJSON {
