@@ -75,6 +75,7 @@ func (a *answers) deadline(method string) time.Duration {
 }
 
 func (a *answers) interceptStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	a.note(stream.Context(), path.Base(info.FullMethod))
 	if answer := a.stream[path.Base(info.FullMethod)]; answer != nil {
 		return answer(stream)
 	}
@@ -191,6 +192,9 @@ func TestEachCallHasItsDeadline(t *testing.T) {
 		}, none},
 		{"ExecSync", func(ctx context.Context, c *cri.Client) { _, _, _ = c.ExecSync(ctx, "1", nil, 5*time.Second) }, 2*time.Minute + 5*time.Second},
 		{"StartContainer", func(ctx context.Context, c *cri.Client) { _ = c.StartContainer(ctx, "1") }, 2 * time.Minute},
+		{"StopPodSandbox", func(ctx context.Context, c *cri.Client) { _ = c.StopPodSandbox(ctx, "1") }, 2 * time.Minute},
+		{"GetContainerEvents", func(ctx context.Context, c *cri.Client) { _ = c.GetContainerEvents(ctx, nil, nil) }, none},
+		{"StreamContainers", func(ctx context.Context, c *cri.Client) { _, _ = c.ListContainers(ctx, nil) }, 2 * time.Minute},
 		{"ListContainers", func(ctx context.Context, c *cri.Client) { _, _ = c.ListContainers(ctx, nil) }, 2 * time.Minute},
 	} {
 		inBubble(t, row.method, func(t *testing.T) {
@@ -229,6 +233,8 @@ func TestExecSyncThatDoesNotEndInTimeSaysSo(t *testing.T) {
 		runtime.unary["ExecSync"] = func(context.Context, any) (any, error) { return nil, status.Error(codes.DeadlineExceeded, "too slow") }
 		_, _, err := runtime.dial(t).ExecSync(t.Context(), "abc", nil, time.Second)
 		require.ErrorIs(t, err, cri.ErrExecTimeout)
+		assert.Equal(t, codes.DeadlineExceeded, status.Code(err))
+		assert.NotContains(t, err.Error(), "\n", "it goes into events and logs")
 	})
 	inBubble(t, "the runtime ignores the time-out", func(t *testing.T) {
 		runtime := newAnswers()

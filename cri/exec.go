@@ -2,7 +2,6 @@ package cri
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -29,7 +28,7 @@ func (c *Client) ExecSync(ctx context.Context, containerID string, cmd []string,
 	})
 	switch {
 	case status.Code(err) == codes.DeadlineExceeded:
-		return nil, nil, errors.Join(ErrExecTimeout, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrExecTimeout, err)
 	case err != nil:
 		return nil, nil, err
 	case response.GetExitCode() != 0:

@@ -18,7 +18,8 @@ type PodState struct {
 
 	// Sandboxes holds every sandbox of the pod, newest first (see Sort).
 	Sandboxes []*runtimeapi.PodSandboxStatus
-	// Containers holds every container of the pod in any state, newest first.
+	// Containers holds every container of the pod in any state, of each name the
+	// newest first (see Sort).
 	Containers []*Container
 	// IPs are the pod's addresses, the primary one first. They are those of the
 	// newest ready sandbox, or the last known ones when no sandbox is ready;
@@ -69,9 +70,9 @@ func unixNano(ns int64) time.Time {
 	return time.Unix(0, ns)
 }
 
-// Sort puts the newest sandbox and the newest container first. Sandboxes go by
-// attempt, as it does not depend on the node's clock, then by creation time;
-// containers by creation time; ties by ID, so that the order is total.
+// Sort puts the newest sandbox, and of each name the newest container, first. Both
+// go by attempt, as it does not depend on the node's clock, which may be years off
+// after a power cut; then by creation time; then by ID, so that the order is total.
 func (s *PodState) Sort() {
 	slices.SortFunc(s.Sandboxes, func(a, b *runtimeapi.PodSandboxStatus) int {
 		return cmp.Or(
@@ -82,6 +83,7 @@ func (s *PodState) Sort() {
 	})
 	slices.SortFunc(s.Containers, func(a, b *Container) int {
 		return cmp.Or(
+			cmp.Compare(b.GetMetadata().GetAttempt(), a.GetMetadata().GetAttempt()),
 			cmp.Compare(b.GetCreatedAt(), a.GetCreatedAt()),
 			cmp.Compare(a.GetId(), b.GetId()),
 		)

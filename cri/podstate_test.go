@@ -56,6 +56,18 @@ func TestSortPutsTheNewestFirstWhateverTheClockSays(t *testing.T) {
 	assert.Equal(t, []string{"new-a", "new-b"}, containerIDs(state.Running()))
 }
 
+func TestTheNewestContainerIsThatOfTheLastRestartWhateverTheClockSays(t *testing.T) {
+	run := func(id string, attempt uint32, createdAt int64) *cri.Container {
+		c := container(id, "app", createdAt, runtimeapi.ContainerState_CONTAINER_EXITED)
+		c.Metadata = &runtimeapi.ContainerMetadata{Attempt: attempt}
+		return c
+	}
+	state := cri.PodState{Containers: []*cri.Container{run("second", 1, 900), run("third", 2, 100), run("first", 0, 800)}}
+	state.Sort()
+	assert.Equal(t, []string{"third", "second", "first"}, containerIDs(state.Containers), "the clock was set back before the third")
+	assert.Equal(t, "third", state.Newest("app").GetId())
+}
+
 func TestContainerNameIsTheLabelAndFallsBackOnTheMetadata(t *testing.T) {
 	labelled := container("1", "app", 0, 0)
 	labelled.Metadata = &runtimeapi.ContainerMetadata{Name: "other"}

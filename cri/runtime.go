@@ -46,7 +46,7 @@ func (c *Client) UpdateRuntimeConfig(ctx context.Context, runtimeConfig *runtime
 // GetContainerEvents sends the runtime's container events to containerEventsCh
 // until the stream breaks (an error), the runtime ends it (io.EOF) or the context
 // ends. It blocks while nobody receives. The callback, if any, is called once
-// the runtime has taken the subscription.
+// the stream is open; that the runtime has no events is told after that.
 func (c *Client) GetContainerEvents(
 	ctx context.Context, containerEventsCh chan *runtimeapi.ContainerEventResponse,
 	connectionEstablishedCallback func(runtimeapi.RuntimeService_GetContainerEventsClient),

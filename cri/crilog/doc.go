@@ -7,7 +7,7 @@
 //	/var/log/pods/<namespace>_<pod>_<uid>/<container>/<restart count>.log
 //	/var/log/containers/<pod>_<namespace>_<container>-<container ID>.log -> the file above
 //
-// The path functions are pure; Link, Unlink and NextRestartCount touch the disk:
+// The path functions are pure; Link and NextRestartCount touch the disk:
 //
 //	dir := crilog.PodDirectory("/var/log/pods", pod.Namespace, pod.Name, pod.UID)
 //	config.LogDirectory = dir                          // of the sandbox

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,18 +16,19 @@ import (
 	"github.com/edged-project/edged/podmanager/podspec"
 )
 
-// act does what was planned: it stops before it starts, and starts nothing when
-// something could not be stopped.
+// act does what was planned: it stops before it starts, starts nothing when
+// something could not be stopped, and stops nothing for what could not be started
+// without its volumes.
 func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, todo actions, rec *record) error {
-	if err := s.clear(ctx, pod, state, todo); err != nil {
-		return err
-	}
 	volumes, err := s.rooms.Volumes.Mount(ctx, pod)
 	if err != nil {
 		for _, next := range todo.start {
 			rec.failed[next.spec.Name] = corev1.ContainerStateWaiting{Reason: reasonCreating, Message: err.Error()}
 		}
 		return fmt.Errorf("mount volumes: %w", err)
+	}
+	if err := s.clear(ctx, pod, state, todo); err != nil {
+		return err
 	}
 	sandbox, err := s.sandbox(ctx, pod, todo)
 	if err != nil {
@@ -138,6 +140,9 @@ func (s *Syncer) armBackOff(restarted start, rec *record) {
 		return
 	}
 	key := crashKey(restarted.spec)
+	maps.DeleteFunc(rec.crashes, func(other string, _ crash) bool {
+		return other != key && sameContainer(other, key)
+	})
 	rec.crashes[key] = rec.crashes[key].next(restarted.previous.FinishedTime(), time.Now(), s.cfg.MaxCrashDelay)
 }
 

@@ -2,6 +2,7 @@ package podsync
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,8 +24,12 @@ type crash struct {
 
 // until is when a container that finished at the given time may start again.
 // It is in the past when there is nothing to wait for. A finish in the future
-// comes from a clock that was set back: no wait can be derived from it.
+// comes from a clock that was set back: no wait can be derived from it. Where the
+// runtime does not know the time, it was no earlier than the start.
 func (c crash) until(finished, now time.Time, limit time.Duration) time.Time {
+	if finished.IsZero() {
+		finished = c.armed
+	}
 	if c.expired(finished, limit) || finished.After(now) {
 		return now
 	}
@@ -50,6 +55,12 @@ func (c crash) expired(finished time.Time, limit time.Duration) bool {
 // resources may well cure the crash, and start over.
 func crashKey(container *corev1.Container) string {
 	return container.Name + "\n" + container.Image + "\n" + container.Resources.String()
+}
+
+// sameContainer reports whether two keys are of definitions of one container.
+func sameContainer(a, b string) bool {
+	name, _, _ := strings.Cut(a, "\n")
+	return strings.HasPrefix(b, name+"\n")
 }
 
 // crashLoop is what the status says of a container in back-off, in the

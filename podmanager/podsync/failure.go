@@ -23,20 +23,27 @@ type startError struct {
 	err    error
 }
 
-func (e *startError) Error() string         { return e.err.Error() }
-func (e *startError) Unwrap() error         { return e.err }
-func (e *startError) WaitingReason() string { return e.reason }
+func (e *startError) Error() string { return e.err.Error() }
+func (e *startError) Unwrap() error { return e.err }
+
+// reasoned is an error that says what the status is to say.
+type reasoned interface {
+	error
+	WaitingReason() string
+}
 
 // waitingFor is what the status says of a container that could not be started.
 func waitingFor(err error) corev1.ContainerStateWaiting {
-	var reasoned interface {
-		error
-		WaitingReason() string
+	var worded reasoned
+	var own *startError
+	switch {
+	case errors.As(err, &worded):
+		return corev1.ContainerStateWaiting{Reason: worded.WaitingReason(), Message: worded.Error()}
+	case errors.As(err, &own):
+		return corev1.ContainerStateWaiting{Reason: own.reason, Message: cri.Message(own.err)}
+	default:
+		return corev1.ContainerStateWaiting{Reason: reasonCreateContainer, Message: cri.Message(err)}
 	}
-	if errors.As(err, &reasoned) {
-		return corev1.ContainerStateWaiting{Reason: reasoned.WaitingReason(), Message: cri.Message(reasoned)}
-	}
-	return corev1.ContainerStateWaiting{Reason: reasonCreateContainer, Message: cri.Message(err)}
 }
 
 // retrier is an error that tells when to try again: a back-off, not a failure.

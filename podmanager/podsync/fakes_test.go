@@ -47,10 +47,19 @@ func newStage(t *testing.T, cfg critest.Config) *stage {
 func (s *stage) syncer() *podsync.Syncer { return s.syncerOn(s.client) }
 
 func (s *stage) syncerOn(runtime podsync.Runtime) *podsync.Syncer {
+	return s.syncerWith(runtime, s.observe)
+}
+
+// syncerThatSees is a Syncer with other eyes.
+func (s *stage) syncerThatSees(observer podsync.Observer) *podsync.Syncer {
+	return s.syncerWith(s.client, observer)
+}
+
+func (s *stage) syncerWith(runtime podsync.Runtime, observer podsync.Observer) *podsync.Syncer {
 	cfg := podsync.Config{LogLinks: s.logs + "/links"}
 	cfg.Sandbox.LogRoot = s.logs + "/pods"
 	return podsync.New(podsync.Rooms{
-		Runtime: runtime, Observer: s.observe, Images: s.images, Volumes: s.volumes,
+		Runtime: runtime, Observer: observer, Images: s.images, Volumes: s.volumes,
 		Status: s.see,
 	}, cfg)
 }
@@ -150,6 +159,26 @@ func (o *observer) Pods(ctx context.Context, _ time.Time) ([]*cri.PodState, erro
 	return states, nil
 }
 
+// cached is an observer that looks again only when it has to.
+type cached struct {
+	*observer
+	state *cri.PodState
+	looks int
+}
+
+func (c *cached) State(ctx context.Context, uid types.UID, notBefore time.Time) (*cri.PodState, error) {
+	if c.state != nil && c.state.ObservedAt.After(notBefore) {
+		return c.state, nil
+	}
+	time.Sleep(time.Millisecond) // the clock of a bubble stands still otherwise
+	state, err := c.observer.State(ctx, uid, notBefore)
+	if err == nil {
+		c.state = state
+		c.looks++
+	}
+	return state, err
+}
+
 // images pulls what is not there, and fails for the images that fail.
 type images struct {
 	client    *cri.Client
@@ -157,16 +186,16 @@ type images struct {
 	forgotten []types.UID
 }
 
-func (i *images) Ensure(ctx context.Context, _ *corev1.Pod, container *corev1.Container, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
+func (i *images) Ensure(ctx context.Context, _ *corev1.Pod, container *corev1.Container, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, func(), error) {
 	if err := i.fail[container.Image]; err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	spec := &runtimeapi.ImageSpec{Image: container.Image}
 	if _, err := i.client.PullImage(ctx, spec, nil, sandbox); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	status, err := i.client.ImageStatus(ctx, spec, false)
-	return status.GetImage(), err
+	return status.GetImage(), func() {}, err
 }
 
 func (i *images) Forget(uid types.UID) { i.forgotten = append(i.forgotten, uid) }
@@ -175,9 +204,11 @@ func (i *images) Forget(uid types.UID) { i.forgotten = append(i.forgotten, uid) 
 type pullError struct {
 	reason  string
 	retryAt time.Time
+	cause   error
 }
 
 func (e *pullError) Error() string         { return "the registry said: " + e.reason }
+func (e *pullError) Unwrap() error         { return e.cause }
 func (e *pullError) WaitingReason() string { return e.reason }
 func (e *pullError) RetryAt() time.Time    { return e.retryAt }
 
@@ -241,6 +272,35 @@ func (m *mortal) StartContainer(ctx context.Context, id string) error {
 		return errDead
 	}
 	return errors.Join(m.Runtime.StartContainer(ctx, id), m.spend())
+}
+
+// spy is a runtime that shows what it is asked for.
+type spy struct {
+	podsync.Runtime
+	run           func(*runtimeapi.PodSandboxConfig)
+	created       func(*runtimeapi.ContainerConfig)
+	forgetsToStop bool
+}
+
+func (s *spy) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, handler string) (string, error) {
+	if s.run != nil {
+		s.run(config)
+	}
+	return s.Runtime.RunPodSandbox(ctx, config, handler)
+}
+
+func (s *spy) CreateContainer(ctx context.Context, sandbox string, config *runtimeapi.ContainerConfig, sandboxConfig *runtimeapi.PodSandboxConfig) (string, error) {
+	if s.created != nil {
+		s.created(config)
+	}
+	return s.Runtime.CreateContainer(ctx, sandbox, config, sandboxConfig)
+}
+
+func (s *spy) StopPodSandbox(ctx context.Context, id string) error {
+	if s.forgetsToStop {
+		return nil
+	}
+	return s.Runtime.StopPodSandbox(ctx, id)
 }
 
 // podOf is a pod of containers that are named like their images.

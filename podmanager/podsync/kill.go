@@ -43,8 +43,8 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 			return fmt.Errorf("observe pod after it was stopped: %w", err)
 		}
 	}
-	if running := state.Running(); len(running) > 0 {
-		return fmt.Errorf("container %q still runs after it was stopped", running[0].Name())
+	if what := whatRuns(state); what != "" {
+		return fmt.Errorf("%s still runs after it was stopped", what)
 	}
 	if err := s.rooms.Volumes.Unmount(ctx, pod.UID); err != nil {
 		return fmt.Errorf("unmount volumes: %w", err)
@@ -79,19 +79,28 @@ func (s *Syncer) stopPod(ctx context.Context, pod *corev1.Pod, state *cri.PodSta
 
 // stopContainers stops the regular containers side by side, then the sidecars
 // one by one in the reverse of the order in which they started (KEP-753), with
-// what is left of the grace period.
+// what is left of the grace period. When nothing is left, nobody waits for a turn.
 func (s *Syncer) stopContainers(ctx context.Context, pod *corev1.Pod, state *cri.PodState, grace time.Duration) error {
 	deadline := time.Now().Add(grace)
 	regular, sidecars := stopOrder(pod, state)
-	var group errgroup.Group
-	for _, c := range regular {
-		group.Go(func() error { return s.stopContainer(ctx, pod, c, grace, "the pod ends") })
-	}
-	errs := []error{group.Wait()}
-	for _, c := range sidecars {
-		errs = append(errs, s.stopContainer(ctx, pod, c, time.Until(deadline), "the pod ends"))
+	errs := []error{s.stopTogether(ctx, pod, regular, grace)}
+	for len(sidecars) > 0 {
+		left, turn := time.Until(deadline), sidecars[:1]
+		if left <= 0 {
+			turn = sidecars
+		}
+		errs = append(errs, s.stopTogether(ctx, pod, turn, left))
+		sidecars = sidecars[len(turn):]
 	}
 	return errors.Join(errs...)
+}
+
+func (s *Syncer) stopTogether(ctx context.Context, pod *corev1.Pod, containers []*cri.Container, grace time.Duration) error {
+	var group errgroup.Group
+	for _, c := range containers {
+		group.Go(func() error { return s.stopContainer(ctx, pod, c, grace, "its sandbox ends") })
+	}
+	return group.Wait()
 }
 
 // stopOrder returns the containers that may be running: those to stop at once,

@@ -1,6 +1,7 @@
 package podsync
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,6 +48,10 @@ func (a *actions) idle() bool {
 	return !a.newSandbox && len(a.stop) == 0 && len(a.remove) == 0 && len(a.start) == 0
 }
 
+func (a *actions) starts(container string) bool {
+	return slices.ContainsFunc(a.start, func(s start) bool { return s.spec.Name == container })
+}
+
 // planner collects the actions for one pod as observed at one time.
 type planner struct {
 	pod     *corev1.Pod
@@ -84,7 +89,9 @@ func usableSandbox(pod *corev1.Pod, state *cri.PodState) *runtimeapi.PodSandboxS
 		return nil
 	}
 	sandbox := ready[0]
-	if cri.OnHostNetwork(sandbox) != pod.Spec.HostNetwork {
+	// A runtime that does not tell would have the sandbox replaced for ever.
+	told := sandbox.GetLinux().GetNamespaces().GetOptions() != nil
+	if told && cri.OnHostNetwork(sandbox) != pod.Spec.HostNetwork {
 		return nil
 	}
 	lostItsAddress := sandbox.GetNetwork() != nil && sandbox.GetNetwork().GetIp() == ""
@@ -133,6 +140,7 @@ func (p *planner) planSandbox() {
 }
 
 func (p *planner) planContainers() {
+	p.stopStrangers()
 	if !p.planInits() {
 		return
 	}
@@ -140,6 +148,23 @@ func (p *planner) planContainers() {
 		p.planContainer(&p.pod.Spec.Containers[i])
 	}
 	p.finished = !p.alive
+}
+
+// stopStrangers stops what runs under a name that the spec has no more: a pod
+// whose manifest was edited in place.
+func (p *planner) stopStrangers() {
+	for _, c := range p.state.Containers {
+		if mayRun(c) && !inSpec(&p.pod.Spec, c.Name()) {
+			p.stop = append(p.stop, stop{c, "the pod has no such container any more"})
+		}
+	}
+}
+
+func inSpec(spec *corev1.PodSpec, name string) bool {
+	named := func(c corev1.Container) bool { return c.Name == name }
+	return slices.ContainsFunc(spec.Containers, named) ||
+		slices.ContainsFunc(spec.InitContainers, named) ||
+		slices.ContainsFunc(spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
 }
 
 // planContainer decides on one regular container of an initialized pod.
@@ -165,18 +190,16 @@ func (p *planner) planLiving(spec *corev1.Container, current *cri.Container, ini
 		if current.SandboxID == p.sandbox.GetId() && current.HashMatches(spec) {
 			return true
 		}
-		p.stop = append(p.stop, stop{current, "its definition changed"})
 	case runtimeapi.ContainerState_CONTAINER_CREATED:
-		p.remove = append(p.remove, current)
 	case runtimeapi.ContainerState_CONTAINER_UNKNOWN:
-		p.stop = append(p.stop, stop{current, "its state is unknown"})
 		if !shouldRestart(p.pod, spec, current) {
+			p.stopLiving(current)
 			return true
 		}
 	default:
 		return false
 	}
-	p.start = append(p.start, start{spec, current, init})
+	p.replace(spec, current, init)
 	return true
 }
 
@@ -189,10 +212,32 @@ func (p *planner) startAfterBackOff(spec *corev1.Container, previous *cri.Contai
 			return
 		}
 	}
-	if previous != nil && neverStarted(previous) {
-		p.remove = append(p.remove, previous) // its number is used again
+	p.replace(spec, previous, init)
+}
+
+// replace starts a container in place of another. One that may run has to end
+// first. One that was never started has to go: its restart count is used again,
+// which is part of its name in every sandbox of the pod.
+func (p *planner) replace(spec *corev1.Container, previous *cri.Container, init bool) {
+	switch {
+	case previous == nil:
+	case neverStarted(previous):
+		p.remove = append(p.remove, previous)
+	case mayRun(previous) && !p.newSandbox: // which stops everything
+		p.stopLiving(previous)
 	}
 	p.start = append(p.start, start{spec, previous, init})
+}
+
+func (p *planner) stopLiving(c *cri.Container) {
+	why := "its image changed"
+	switch {
+	case !c.Running():
+		why = "its state is unknown"
+	case c.SandboxID != p.sandbox.GetId():
+		why = "its sandbox was replaced"
+	}
+	p.stop = append(p.stop, stop{c, why})
 }
 
 func (p *planner) wait(container string, why corev1.ContainerStateWaiting, until time.Time) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -73,24 +74,26 @@ func stateWith(parts ...string) *cri.PodState {
 }
 
 func sandboxWith(how string, attempt int) *runtimeapi.PodSandboxStatus {
+	namespaces := &runtimeapi.NamespaceOption{}
 	sandbox := &runtimeapi.PodSandboxStatus{
 		Id:       fmt.Sprintf("sandbox-%d", attempt),
 		Metadata: &runtimeapi.PodSandboxMetadata{Attempt: uint32(attempt)},
 		State:    runtimeapi.PodSandboxState_SANDBOX_READY,
 		Network:  &runtimeapi.PodSandboxNetworkStatus{Ip: "10.0.0.1"},
+		Linux:    &runtimeapi.LinuxPodSandboxStatus{Namespaces: &runtimeapi.Namespace{Options: namespaces}},
 	}
 	switch how {
 	case "notready":
 		sandbox.State = runtimeapi.PodSandboxState_SANDBOX_NOTREADY
 	case "ready@host":
 		sandbox.Network.Ip = ""
-		sandbox.Linux = &runtimeapi.LinuxPodSandboxStatus{Namespaces: &runtimeapi.Namespace{
-			Options: &runtimeapi.NamespaceOption{Network: runtimeapi.NamespaceMode_NODE},
-		}}
+		namespaces.Network = runtimeapi.NamespaceMode_NODE
 	case "ready-without-address":
 		sandbox.Network.Ip = ""
 	case "ready-without-network":
 		sandbox.Network = nil
+	case "ready-without-namespaces":
+		sandbox.Linux, sandbox.Network.Ip = nil, ""
 	}
 	return sandbox
 }
@@ -186,7 +189,6 @@ func TestPlan(t *testing.T) {
 		{"sandbox lost", podWith(always, "a", "b"), stateWith("notready", "a:exited(0)", "b:exited(1)"), "sandbox 1, start a, start b"},
 		{"sandbox lost twice", podWith(always, "a"), stateWith("notready", "notready", "a:exited(0)"), "sandbox 2, start a"},
 		{"sandbox lost while its container runs on", podWith(always, "a"), stateWith("notready", "a:running"), "sandbox 1, start a"},
-		{"sandbox lost before its container was started", podWith(always, "a"), stateWith("notready", "a:created"), "sandbox 1, remove a-1, start a"},
 		{"sandbox lost before any container, Never", podWith(never, "a"), stateWith("notready"), "sandbox 1, start a"},
 		{"sandbox lost, Never", podWith(never, "a"), stateWith("notready", "a:exited(255)"), "finished"},
 		{"sandbox lost, one never created, Never", podWith(never, "a", "b"), stateWith("notready", "a:exited(255)"), "finished"},
@@ -198,6 +200,14 @@ func TestPlan(t *testing.T) {
 		{"the pod has the host's network", hostNetwork(podWith(always, "a")), stateWith("ready@host", "a:running"), ""},
 		{"the sandbox lost its address", podWith(always, "a"), stateWith("ready-without-address", "a:running"), "sandbox 1, start a"},
 		{"the runtime tells nothing of the network", podWith(always, "a"), stateWith("ready-without-network", "a:running"), ""},
+		{"the runtime tells nothing of namespaces", hostNetwork(podWith(always, "a")), stateWith("ready-without-namespaces", "a:running"), ""},
+		{"sandbox lost before its container was started", podWith(always, "a"), stateWith("notready", "a:created"), "sandbox 1, remove a-1, start a"},
+		{"sandbox lost before its init container was started", podWith(always, "init:i", "a"), stateWith("notready", "i:created"), "sandbox 1, remove i-1, start i"},
+		{"an init container of a lost sandbox was never started", podWith(always, "init:i", "a"), stateWith("ready", "notready", "i:created"), "remove i-1, start i"},
+		{"a sidecar of a lost sandbox was never started", podWith(always, "sidecar:s", "init:i", "a"), stateWith("ready", "i:exited(0)", "notready", "s:created"), "remove s-1, start s, start a"},
+		{"an init container of a lost sandbox runs on", podWith(always, "init:i", "a"), stateWith("ready", "notready", "i:running"), "stop i-1, start i"},
+		{"a container that the spec has no more", podWith(always, "a"), stateWith("ready", "b:running", "a:running"), "stop b-2"},
+		{"an ephemeral container is left alone", ephemeral(podWith(always, "a"), "b"), stateWith("ready", "b:running", "a:running"), ""},
 
 		{"init containers come first, one by one", podWith(always, "init:i", "init:j", "a"), stateWith(), "sandbox 0, start i"},
 		{"the first init container runs", podWith(always, "init:i", "init:j", "a"), stateWith("ready", "i:running"), ""},
@@ -222,6 +232,13 @@ func TestPlan(t *testing.T) {
 			assert.Equal(t, row.want, plan(row.pod, row.state, nil, maxCrashDelay, now).written())
 		})
 	}
+}
+
+func ephemeral(pod *corev1.Pod, name string) *corev1.Pod {
+	pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{
+		{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: name, Image: "image"}},
+	}
+	return pod
 }
 
 func hostNetwork(pod *corev1.Pod) *corev1.Pod {
@@ -260,6 +277,33 @@ func TestAnotherImageDoesNotWaitForTheBackOff(t *testing.T) {
 	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: time.Minute, armed: now.Add(-time.Minute)}}
 	pod.Spec.Containers[0].Image = "cured"
 	assert.Equal(t, "start a", plan(pod, stateWith("ready", "a:exited(1)"), crashes, maxCrashDelay, now).written())
+}
+
+func TestOtherResourcesDoNotWaitForTheBackOff(t *testing.T) {
+	pod := podWith(corev1.RestartPolicyAlways, "a")
+	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: time.Minute, armed: now.Add(-time.Minute)}}
+	pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}
+	assert.Equal(t, "start a", plan(pod, stateWith("ready", "a:exited(1)"), crashes, maxCrashDelay, now).written())
+}
+
+func TestABackOffOfAnEarlierDefinitionIsDropped(t *testing.T) {
+	syncer, pod := New(Rooms{}, Config{}), podWith(corev1.RestartPolicyAlways, "a", "a2")
+	rec := syncer.record("uid")
+	exited := stateWith("ready", "a:exited(1)").Newest("a")
+	for i := range 10 {
+		pod.Spec.Containers[0].Image = fmt.Sprint("version-", i)
+		for j := range pod.Spec.Containers {
+			syncer.armBackOff(start{spec: &pod.Spec.Containers[j], previous: exited}, rec)
+		}
+	}
+	assert.Len(t, rec.crashes, 2, "one for each container")
+	assert.Equal(t, 5*time.Minute, rec.crashes[crashKey(&pod.Spec.Containers[1])].delay, "that of the other goes on")
+}
+
+func TestTheBackOffHoldsWhereTheRuntimeDoesNotTellWhenAContainerEnded(t *testing.T) {
+	c := crash{delay: 20 * time.Second, armed: now}
+	assert.Equal(t, now.Add(20*time.Second), c.until(time.Time{}, now.Add(time.Second), maxCrashDelay))
+	assert.Equal(t, 40*time.Second, c.next(time.Time{}, now.Add(20*time.Second), maxCrashDelay).delay)
 }
 
 func TestContainerRestartRulesComeBeforeThePolicies(t *testing.T) {
@@ -335,15 +379,22 @@ func FuzzPlanNeverStartsWhatRunsNorTwice(f *testing.F) {
 		policies := []corev1.RestartPolicy{corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}
 		pod := podWith(policies[int(policy)%3], "init:i", "sidecar:s", "a", "b")
 		todo := plan(pod, fuzzedState(sandboxes, containers), nil, maxCrashDelay, now)
-		stopped, started := map[string]bool{}, map[string]bool{}
+		stopped, removed, started := map[string]bool{}, map[string]bool{}, map[string]bool{}
 		for _, s := range todo.stop {
 			stopped[s.container.GetId()] = true
+		}
+		for _, c := range todo.remove {
+			assert.False(t, mayRun(c), "%s is removed while it runs", c.GetId())
+			removed[c.GetId()] = true
 		}
 		for _, s := range todo.start {
 			assert.False(t, started[s.spec.Name], "%s is started twice", s.spec.Name)
 			started[s.spec.Name] = true
 			if s.previous != nil && mayRun(s.previous) {
 				assert.True(t, todo.newSandbox || stopped[s.previous.GetId()], "%s runs and is not stopped", s.spec.Name)
+			}
+			if s.previous != nil && neverStarted(s.previous) {
+				assert.True(t, removed[s.previous.GetId()], "%s still has the name that the new one needs", s.previous.GetId())
 			}
 		}
 		assert.False(t, todo.finished && len(todo.start) > 0 && todo.newSandbox)

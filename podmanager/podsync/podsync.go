@@ -16,7 +16,8 @@ import (
 )
 
 // Runtime is the part of CRI's RuntimeService that podsync calls; *cri.Client
-// has it.
+// has it. Each call must have a deadline of its own: the start of a sandbox or
+// container does not end with the caller's context.
 type Runtime interface {
 	RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, runtimeHandler string) (string, error)
 	StopPodSandbox(ctx context.Context, podSandboxID string) error
@@ -33,15 +34,17 @@ type Observer interface {
 	State(ctx context.Context, uid types.UID, notBefore time.Time) (*cri.PodState, error)
 	// Refresh asks for an observation of the pod soon. It does not block.
 	Refresh(uid types.UID)
-	// Pods returns every pod that the runtime knows by an observation after
-	// notBefore, waiting for it.
+	// Pods returns every pod that the runtime knows by a listing after notBefore,
+	// waiting for it. UID, Namespace and Name are there; sandboxes and containers
+	// only of pods that were looked at since.
 	Pods(ctx context.Context, notBefore time.Time) ([]*cri.PodState, error)
 }
 
 // Images makes images present; *imagepull.Puller does.
 type Images interface {
-	// Ensure returns the container's image, pulling it as its policy says.
-	Ensure(ctx context.Context, pod *corev1.Pod, container *corev1.Container, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error)
+	// Ensure returns the container's image, pulling it as its policy says. The
+	// image is not removed from the node before release is called.
+	Ensure(ctx context.Context, pod *corev1.Pod, container *corev1.Container, sandbox *runtimeapi.PodSandboxConfig) (image *runtimeapi.Image, release func(), err error)
 	// Forget drops what is remembered of the pod.
 	Forget(uid types.UID)
 }
@@ -127,7 +130,9 @@ type record struct {
 	// nothing.
 	acted   time.Time
 	crashes map[string]crash
-	// failed tells why a container could not be started, by name.
+	// linked: the logs of the containers that an earlier agent started are linked.
+	linked bool
+	// failed tells, by name, why a container that is to be started could not be.
 	failed map[string]corev1.ContainerStateWaiting
 }
 

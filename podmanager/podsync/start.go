@@ -9,16 +9,18 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/cri/crilog"
 	"github.com/edged-project/edged/podmanager/podspec"
 )
 
 // start runs one container: image, configuration, create, start, link of its log.
 func (s *Syncer) start(ctx context.Context, pod *corev1.Pod, sandbox readySandbox, volumes map[string]string, next start, rec *record) error {
-	image, err := s.rooms.Images.Ensure(ctx, pod, next.spec, sandbox.config)
+	image, release, err := s.rooms.Images.Ensure(ctx, pod, next.spec, sandbox.config)
 	if err != nil {
 		return err
 	}
+	defer release()
 	restarts, err := s.restartCount(sandbox, next)
 	if err != nil {
 		return &startError{reasonCreateConfig, err}
@@ -47,10 +49,28 @@ func (s *Syncer) start(ctx context.Context, pod *corev1.Pod, sandbox readySandbo
 		return &startError{reasonRunContainer, err}
 	}
 	s.logger.Info("container started", podFields(pod, zap.String("container", next.spec.Name), zap.String("id", id), zap.Int("restarts", restarts))...)
-	if err := crilog.Link(s.cfg.LogLinks, pod, next.spec.Name, id, logFile); err != nil {
-		s.logger.Warn("no link to the container's log", podFields(pod, zap.String("container", next.spec.Name), zap.Error(err))...)
-	}
+	s.linkLog(pod, next.spec.Name, id, logFile)
 	return nil
+}
+
+// linkLogs links the logs of the containers that are there when this agent first
+// looks: the one before may have died between a start and its link.
+func (s *Syncer) linkLogs(pod *corev1.Pod, state *cri.PodState, rec *record) {
+	if rec.linked {
+		return
+	}
+	rec.linked = true
+	for _, c := range state.Containers {
+		if c.GetLogPath() != "" {
+			s.linkLog(pod, c.Name(), c.GetId(), c.GetLogPath())
+		}
+	}
+}
+
+func (s *Syncer) linkLog(pod *corev1.Pod, container, id, logFile string) {
+	if err := crilog.Link(s.cfg.LogLinks, pod, container, id, logFile); err != nil {
+		s.logger.Warn("no link to the container's log", podFields(pod, zap.String("container", container), zap.Error(err))...)
+	}
 }
 
 // restartCount counts on from the instance that is replaced. One that was

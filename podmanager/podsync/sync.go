@@ -24,7 +24,9 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	if err != nil {
 		return podmanager.Result{}, fmt.Errorf("observe pod: %w", err)
 	}
+	s.linkLogs(pod, state, rec)
 	todo := plan(pod, state, rec.crashes, s.cfg.MaxCrashDelay, time.Now())
+	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
 	s.publish(pod, state, rec, todo.waiting)
 	if todo.idle() || todo.finished {
 		return podmanager.Result{Finished: todo.finished, RetryAt: todo.retryAt}, nil
@@ -32,7 +34,7 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	before := maps.Clone(rec.failed)
 	err = s.act(ctx, pod, state, todo, rec)
 	s.done(pod, rec)
-	if !maps.Equal(before, rec.failed) {
+	if ctx.Err() == nil && !maps.Equal(before, rec.failed) {
 		s.publish(pod, state, rec, todo.waiting)
 	}
 	retryAt := earliest(todo.retryAt, retryTime(err))

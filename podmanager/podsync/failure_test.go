@@ -1,0 +1,210 @@
+package podsync_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edged-project/edged/cri/critest"
+)
+
+func TestAContainerThatCannotBeStartedKeepsNoOtherFromStarting(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		spoil  func(*stage)
+		reason string
+		text   string
+	}{
+		{"pull", func(s *stage) { s.images.fail = map[string]error{"a": &pullError{reason: "ErrImagePull"}} }, "ErrImagePull", "the registry said: ErrImagePull"},
+		{"create", func(s *stage) {
+			s.runtime.Inject(critest.Fault{Method: "CreateContainer", Times: 1, Err: status.Error(codes.Internal, "no space")})
+		}, "CreateContainerError", "no space"},
+		{"start", func(s *stage) {
+			s.runtime.Inject(critest.Fault{Method: "StartContainer", Times: 1, Err: status.Error(codes.Unknown, "exec: not found")})
+		}, "RunContainerError", "exec: not found"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, critest.Config{})
+				row.spoil(s)
+				pod, syncer := podOf("a", "b"), s.syncer()
+				_, err := syncer.Sync(t.Context(), pod)
+				require.ErrorContains(t, err, `start container "a"`)
+				assert.Equal(t, map[string]corev1.ContainerStateWaiting{"a": {Reason: row.reason, Message: row.text}}, s.last().Waiting)
+				assert.Equal(t, "b", s.state(pod).Running()[0].Name())
+
+				s.images.fail = nil
+				_, err = syncer.Sync(t.Context(), pod)
+				require.NoError(t, err)
+				assert.Len(t, s.state(pod).Running(), 2)
+				assert.Empty(t, s.last().Waiting, "the reason goes when the container starts")
+			})
+		})
+	}
+}
+
+func TestAWaitForAnImageIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		until := time.Now().Add(40 * time.Second)
+		s.images.fail = map[string]error{"a": &pullError{reason: "ImagePullBackOff", retryAt: until}}
+		result, err := s.syncer().Sync(t.Context(), podOf("a", "b"))
+		require.NoError(t, err)
+		assert.Equal(t, until, result.RetryAt)
+		assert.Equal(t, "ImagePullBackOff", s.last().Waiting["a"].Reason)
+	})
+}
+
+func TestAnInitContainerThatCannotBeStartedHoldsUpTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod := podOf("a")
+		pod.Spec.InitContainers = []corev1.Container{{Name: "i", Image: "i"}}
+		s.images.fail = map[string]error{"i": &pullError{reason: "ErrImagePull"}}
+		_, err := s.syncer().Sync(t.Context(), pod)
+		require.Error(t, err)
+		assert.Empty(t, s.state(pod).Containers)
+	})
+}
+
+func TestNothingStartsWithoutItsVolumes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		s.volumes.err = errors.New(`volume "data" is not there`)
+		_, err := s.syncer().Sync(t.Context(), podOf("a"))
+		require.ErrorContains(t, err, `volume "data" is not there`)
+		assert.Empty(t, s.changes())
+		assert.Equal(t, corev1.ContainerStateWaiting{Reason: "ContainerCreating", Message: `volume "data" is not there`}, s.last().Waiting["a"])
+	})
+}
+
+func TestASandboxThatCannotBeMadeIsToldOfEachContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		s.runtime.Inject(critest.Fault{Method: "RunPodSandbox", Times: 1, Err: status.Error(codes.Unknown, "no network")})
+		_, err := s.syncer().Sync(t.Context(), podOf("a", "b"))
+		require.ErrorContains(t, err, "no network")
+		assert.Equal(t, corev1.ContainerStateWaiting{Reason: "ContainerCreating", Message: "no network"}, s.last().Waiting["b"])
+	})
+}
+
+func TestASyncThatIsCutShortTellsNothingOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		s.runtime.Inject(critest.Fault{Method: "PullImage", Hang: true})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := s.syncer().Sync(ctx, podOf("a"))
+		require.Error(t, err)
+		assert.Empty(t, s.last().Waiting, "that the agent ends is no fault of the container")
+	})
+}
+
+func TestNothingIsStoppedForWhatCannotBeStarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		s.changes()
+
+		edited := pod.DeepCopy()
+		edited.Spec.Containers[0].Image = "newer"
+		s.volumes.err = errors.New(`volume "data" is not there`)
+		_, err = syncer.Sync(t.Context(), edited)
+		require.ErrorContains(t, err, `volume "data" is not there`)
+		assert.Empty(t, s.changes(), "the old one goes on without the new volume")
+	})
+}
+
+func TestNothingIsStartedWhenSomethingCannotBeStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a", "b"), s.syncer()
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		require.NoError(t, s.runtime.Exit(s.runtime.ContainerID("web", "b"), 1))
+		s.changes()
+
+		edited := pod.DeepCopy()
+		edited.Spec.Containers[0].Image = "newer"
+		s.runtime.Inject(critest.Fault{Method: "StopContainer", Times: 1, Err: status.Error(codes.Internal, "busy")})
+		_, err = syncer.Sync(t.Context(), edited)
+		require.ErrorContains(t, err, "busy")
+		assert.Equal(t, "StopContainer web/a: Internal", s.changes())
+	})
+}
+
+func TestTheReasonOfAFailedStartGoesWhenTheContainerRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		// The runtime starts it, but the agent does not learn of that.
+		s.runtime.Inject(critest.Fault{Method: "StartContainer", Times: 1, After: true, Err: status.Error(codes.DeadlineExceeded, "too slow")})
+		_, err := syncer.Sync(t.Context(), pod)
+		require.Error(t, err)
+		require.Equal(t, "RunContainerError", s.last().Waiting["a"].Reason)
+
+		_, err = syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Len(t, s.state(pod).Containers, 1, "it is not started twice")
+		assert.Empty(t, s.last().Waiting)
+		require.NoError(t, s.runtime.Exit(s.runtime.ContainerID("web", "a"), 1))
+		_, err = syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Empty(t, s.last().Waiting, "it ran: that is not why it ended")
+	})
+}
+
+func TestTheTextOfAFailureIsThatOfWhoWordsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		s.images.fail = map[string]error{"a": &pullError{reason: "ImageInspectError", cause: status.Error(codes.Internal, "no disk")}}
+		_, err := s.syncer().Sync(t.Context(), podOf("a"))
+		require.Error(t, err)
+		assert.Equal(t, "the registry said: ImageInspectError", s.last().Waiting["a"].Message)
+	})
+}
+
+func TestASidecarThatCannotBeStartedKeepsNoContainerFromStarting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		always := corev1.ContainerRestartPolicyAlways
+		pod.Spec.InitContainers = []corev1.Container{{Name: "s", Image: "s", RestartPolicy: &always}}
+		for range 2 {
+			_, err := syncer.Sync(t.Context(), pod)
+			require.NoError(t, err)
+		}
+		for _, name := range []string{"s", "a"} {
+			require.NoError(t, s.runtime.Exit(s.runtime.ContainerID("web", name), 1))
+		}
+		s.images.fail = map[string]error{"s": &pullError{reason: "ErrImagePull"}}
+		_, err := syncer.Sync(t.Context(), pod)
+		require.ErrorContains(t, err, `start container "s"`)
+		require.Len(t, s.state(pod).Running(), 1)
+		assert.Equal(t, "a", s.state(pod).Running()[0].Name())
+	})
+}
+
+func TestWithoutALogDirectoryThePodSaysWhyItWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		require.NoError(t, os.WriteFile(filepath.Join(s.logs, "pods"), nil, 0o600))
+		_, err := s.syncer().Sync(t.Context(), podOf("a"))
+		require.ErrorContains(t, err, "make log directory")
+		assert.Empty(t, s.changes())
+		assert.Equal(t, "ContainerCreating", s.last().Waiting["a"].Reason)
+		assert.Contains(t, s.last().Waiting["a"].Message, filepath.Join(s.logs, "pods"))
+	})
+}
