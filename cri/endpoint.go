@@ -21,14 +21,15 @@ func socketPath(endpoint string) (string, error) {
 }
 
 // WellKnownEndpoints are the sockets at which runtimes listen by default, in
-// the order in which DetectEndpoint tries them.
+// the order in which DetectEndpoint tries them. Those of runtimes that belong to
+// another agent, such as k3s's, are not among them: two agents on one runtime
+// take each other's pods for orphans.
 func WellKnownEndpoints() []string {
 	return []string{
 		"unix:///run/containerd/containerd.sock",
 		"unix:///run/crio/crio.sock",
 		"unix:///run/cri-dockerd.sock",
 		"unix:///run/isulad.sock",
-		"unix:///run/k3s/containerd/containerd.sock",
 	}
 }
 

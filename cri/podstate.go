@@ -147,8 +147,10 @@ func SandboxIPs(sandbox *runtimeapi.PodSandboxStatus) []string {
 	return ips
 }
 
-// OnHostNetwork reports whether the sandbox shares the node's network. A
-// runtime that reports no namespace options reads as "its own network".
-func OnHostNetwork(sandbox *runtimeapi.PodSandboxStatus) bool {
-	return sandbox.GetLinux().GetNamespaces().GetOptions().GetNetwork() == runtimeapi.NamespaceMode_NODE
+// NetworkFits reports whether the sandbox has the kind of network, the node's or
+// one of its own, that a pod wants. A runtime that does not tell is trusted: what
+// cannot be seen cannot be put right.
+func NetworkFits(sandbox *runtimeapi.PodSandboxStatus, hostNetwork bool) bool {
+	options := sandbox.GetLinux().GetNamespaces().GetOptions()
+	return options == nil || (options.GetNetwork() == runtimeapi.NamespaceMode_NODE) == hostNetwork
 }

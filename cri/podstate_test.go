@@ -91,10 +91,16 @@ func TestSandboxIPsStartWithThePrimaryOne(t *testing.T) {
 	assert.Empty(t, cri.SandboxIPs(&runtimeapi.PodSandboxStatus{}))
 }
 
-func TestOnHostNetworkNeedsTheRuntimeToSaySo(t *testing.T) {
-	host := &runtimeapi.PodSandboxStatus{Linux: &runtimeapi.LinuxPodSandboxStatus{Namespaces: &runtimeapi.Namespace{
-		Options: &runtimeapi.NamespaceOption{Network: runtimeapi.NamespaceMode_NODE},
-	}}}
-	assert.True(t, cri.OnHostNetwork(host))
-	assert.False(t, cri.OnHostNetwork(&runtimeapi.PodSandboxStatus{}))
+func TestTheNetworkFitsWhenItIsTheOneWantedOrNotTold(t *testing.T) {
+	with := func(mode runtimeapi.NamespaceMode) *runtimeapi.PodSandboxStatus {
+		return &runtimeapi.PodSandboxStatus{Linux: &runtimeapi.LinuxPodSandboxStatus{Namespaces: &runtimeapi.Namespace{
+			Options: &runtimeapi.NamespaceOption{Network: mode},
+		}}}
+	}
+	host, own := with(runtimeapi.NamespaceMode_NODE), with(runtimeapi.NamespaceMode_POD)
+	assert.True(t, cri.NetworkFits(host, true))
+	assert.False(t, cri.NetworkFits(host, false))
+	assert.True(t, cri.NetworkFits(own, false))
+	assert.False(t, cri.NetworkFits(own, true))
+	assert.True(t, cri.NetworkFits(&runtimeapi.PodSandboxStatus{}, true))
 }

@@ -165,7 +165,11 @@ func planSandboxes(all []*runtimeapi.PodSandbox, containers []*runtimeapi.Contai
 // newestFirst and newestSandboxFirst order as (*cri.PodState).Sort does: all
 // that look for the newest must find the same one.
 func newestFirst(a, b *runtimeapi.Container) int {
-	return cmp.Or(cmp.Compare(b.GetCreatedAt(), a.GetCreatedAt()), cmp.Compare(a.GetId(), b.GetId()))
+	return cmp.Or(
+		cmp.Compare(b.GetMetadata().GetAttempt(), a.GetMetadata().GetAttempt()),
+		cmp.Compare(b.GetCreatedAt(), a.GetCreatedAt()),
+		cmp.Compare(a.GetId(), b.GetId()),
+	)
 }
 
 func newestSandboxFirst(a, b *runtimeapi.PodSandbox) int {

@@ -99,7 +99,7 @@ func sandboxTrouble(pod *corev1.Pod, state *cri.PodState) string {
 		return messageManySandboxes
 	case newest.GetState() != runtimeapi.PodSandboxState_SANDBOX_READY:
 		return messageSandboxNotReady
-	case cri.OnHostNetwork(newest) != pod.Spec.HostNetwork:
+	case !cri.NetworkFits(newest, pod.Spec.HostNetwork):
 		return messageSandboxNetwork
 	case !pod.Spec.HostNetwork && len(cri.SandboxIPs(newest)) == 0:
 		return messageSandboxNoIP

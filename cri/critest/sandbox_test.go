@@ -42,7 +42,7 @@ func TestSandboxOnTheHostNetworkHasNoAddress(t *testing.T) {
 		require.NoError(t, err)
 		got := w.sandboxStatus(id)
 		require.Empty(t, got.Network.Ip)
-		require.True(t, cri.OnHostNetwork(got))
+		require.True(t, cri.NetworkFits(got, true))
 		require.Equal(t, runtimeapi.NamespaceMode_CONTAINER, got.Linux.Namespaces.Options.Pid)
 
 		_, err = w.client.RunPodSandbox(context.Background(), podConfig("other"), "")

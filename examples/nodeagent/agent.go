@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -35,7 +36,6 @@ type agent struct {
 	statuses *statusmgr.Manager
 	volumes  *volume.Manager
 	garbage  *gc.Containers
-	hostIPs  []string
 	logger   *zap.Logger
 	// complete: the upstream has told all its pods, so that what is not among them
 	// is known to be unwanted.
@@ -55,15 +55,22 @@ func runAgent(ctx context.Context, opts options, logger *zap.Logger) error {
 		return err
 	}
 	defer a.close()
+	listener, err := listen(ctx, opts.root)
+	if err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.run(ctx) })
-	group.Go(func() error { return servePods(ctx, socketPath(opts.root), a.statuses.Pods) })
+	group.Go(func() error { return servePods(ctx, listener, a.statuses.Pods) })
 	return group.Wait()
 }
 
 // newAgent wires the rooms. Nothing happens before run.
 func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, logger *zap.Logger) (*agent, error) {
-	a := &agent{runtime: runtime, hostIPs: hostIPs(), logger: logger.Named("nodeagent")}
+	if err := os.MkdirAll(opts.containerLogs, 0o755); err != nil {
+		return nil, fmt.Errorf("make the folder of links to logs: %w", err)
+	}
+	a := &agent{runtime: runtime, logger: logger.Named("nodeagent")}
 	var err error
 	a.store, err = metaclient.Open(filepath.Join(opts.root, "store.db"), upstream, metaclient.Config{OnPods: a.onPods, Logger: logger})
 	if err != nil {
@@ -81,7 +88,7 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	}, podsync.Config{
 		LogLinks:  opts.containerLogs,
 		Sandbox:   podspec.SandboxOptions{LogRoot: opts.podLogs},
-		Container: nodeOptions(opts.nodeName, a.hostIPs),
+		Container: nodeOptions(opts.nodeName),
 		Logger:    logger,
 	})
 	a.pods = podmanager.New(syncer, podmanager.Config{OnRemoved: a.onRemoved, Logger: logger})
@@ -161,7 +168,7 @@ func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) {
 		Previous:    previous,
 		Waiting:     seen.Waiting,
 		RuntimeName: a.runtime.RuntimeName(),
-		HostIPs:     a.hostIPs,
+		HostIPs:     hostIPs(),
 		Finished:    seen.Ended,
 		Now:         time.Now(),
 	}))

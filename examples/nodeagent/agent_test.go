@@ -301,3 +301,29 @@ func TestABadPodKeepsNoOtherFromRunning(t *testing.T) {
 		assert.Equal(t, "misnamed InvalidImageName 0/1 0\nstuck ContainerCreating 0/1 0\nweb Running 1/1 0", a.table())
 	})
 }
+
+func TestAfterAnAgentRestartTooTheOldPodOfANameEndsFirst(t *testing.T) {
+	for name, spoil := range map[string]func(*testing.T, *node){
+		"the store is lost": func(t *testing.T, n *node) { n.opts.root = t.TempDir() },
+		"the runtime is slow to tell": func(_ *testing.T, n *node) {
+			n.runtime.Inject(critest.Fault{Method: "ContainerStatus", Delay: 300 * time.Millisecond})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t, critest.Config{Scripts: []critest.Script{{Runs: []critest.Run{{Term: critest.Term{After: 5 * time.Second}}}}}})
+				before, after := podNamed("web", corev1.RestartPolicyAlways, "app"), podNamed("web", corev1.RestartPolicyAlways, "app")
+				after.UID = "uid-web-2"
+				a := n.start(newCloud(before))
+				time.Sleep(5 * time.Second)
+				a.stop()
+				n.runtime.ResetCalls()
+				spoil(t, n)
+				n.start(newCloud(after))
+				time.Sleep(30 * time.Second)
+				assert.Equal(t, "StopContainer web/app; StopPodSandbox web; RunPodSandbox web; CreateContainer web/app; StartContainer web/app",
+					withoutPulls(n.runtime.Calls().Changes()))
+			})
+		})
+	}
+}

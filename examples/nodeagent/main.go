@@ -45,6 +45,7 @@ func main() {
 func run(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for what is being started
 	if len(args) > 0 && args[0] == "pods" {
 		return printPods(ctx, args[1:], os.Stdout)
 	}
@@ -76,7 +77,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	_ = flags.Parse(args) // ExitOnError
 	if flags.NArg() > 0 {
-		return opts, fmt.Errorf("unknown command %q: try \"pods\", or -help", flags.Arg(0))
+		return opts, fmt.Errorf("unknown command %q: the one there is, \"pods\", comes before the flags; or try -help", flags.Arg(0))
 	}
 	if err := opts.makeAbsolute(); err != nil {
 		return opts, err
@@ -117,7 +118,7 @@ func inTemporaryRoot(ctx context.Context, opts options, logger *zap.Logger) erro
 	}
 	defer func() { _ = os.RemoveAll(root) }()
 	opts.root = root
-	logger.Info("see the pods with: nodeagent pods -root " + root)
+	logger.Info("this agent leaves nothing behind", zap.String("root", root), zap.String("see", "nodeagent pods -root "+root))
 	return runAgent(ctx, opts.withPaths(), logger)
 }
 

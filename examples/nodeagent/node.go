@@ -33,11 +33,11 @@ func hostIPs() []string {
 func first(ips []string) []string { return ips[:min(1, len(ips))] }
 
 // nodeOptions is what the configuration of containers depends on here.
-func nodeOptions(nodeName string, hostIPs []string) podspec.ContainerOptions {
+func nodeOptions(nodeName string) podspec.ContainerOptions {
 	memory := memoryCapacity()
 	return podspec.ContainerOptions{
 		NodeName:       nodeName,
-		HostIPs:        hostIPs,
+		HostIPs:        hostIPs(),
 		MemoryCapacity: memory,
 		CgroupV2:       cgroupV2(),
 		Allocatable: corev1.ResourceList{

@@ -19,19 +19,30 @@ const defaultRoot = "/var/lib/edged"
 
 func socketPath(root string) string { return filepath.Join(root, "nodeagent.sock") }
 
-// servePods answers GET /pods with a v1.PodList on a unix socket that only this
-// user may open, until ctx ends.
-func servePods(ctx context.Context, socket string, pods func() []*corev1.Pod) error {
+// maxSocketPath is the longest path that a unix socket may have everywhere.
+const maxSocketPath = 103
+
+// listen opens the socket below root, which only this user may connect to.
+func listen(ctx context.Context, root string) (net.Listener, error) {
+	socket := socketPath(root)
+	if len(socket) > maxSocketPath {
+		return nil, fmt.Errorf("-root is too long for a socket in it: %s has %d bytes, want %d at most", socket, len(socket), maxSocketPath)
+	}
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("take away the socket of an earlier run: %w", err)
+		return nil, fmt.Errorf("take away the socket of an earlier run: %w", err)
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", socket)
 	if err != nil {
-		return fmt.Errorf("serve pods: %w", err)
+		return nil, fmt.Errorf("serve pods: %w", err)
 	}
 	if err := os.Chmod(socket, 0o600); err != nil {
-		return errors.Join(fmt.Errorf("serve pods: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("serve pods: %w", err), listener.Close())
 	}
+	return listener, nil
+}
+
+// servePods answers GET /pods with a v1.PodList until ctx ends.
+func servePods(ctx context.Context, listener net.Listener, pods func() []*corev1.Pod) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /pods", func(w http.ResponseWriter, _ *http.Request) {
 		list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}}

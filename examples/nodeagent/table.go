@@ -21,6 +21,9 @@ func printPods(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("nodeagent pods", flag.ExitOnError)
 	root := flags.String("root", defaultRoot, "`folder` of the agent's own files")
 	_ = flags.Parse(args) // ExitOnError
+	if flags.NArg() > 0 {
+		return fmt.Errorf("pods: unknown argument %q", flags.Arg(0))
+	}
 	pods, err := fetchPods(ctx, *root)
 	if err != nil {
 		return err

@@ -89,9 +89,7 @@ func usableSandbox(pod *corev1.Pod, state *cri.PodState) *runtimeapi.PodSandboxS
 		return nil
 	}
 	sandbox := ready[0]
-	// A runtime that does not tell would have the sandbox replaced for ever.
-	told := sandbox.GetLinux().GetNamespaces().GetOptions() != nil
-	if told && cri.OnHostNetwork(sandbox) != pod.Spec.HostNetwork {
+	if !cri.NetworkFits(sandbox, pod.Spec.HostNetwork) {
 		return nil
 	}
 	lostItsAddress := sandbox.GetNetwork() != nil && sandbox.GetNetwork().GetIp() == ""
