@@ -5,7 +5,8 @@
 // your own) delivers complete sets of pods. Client writes each set to a bbolt
 // file first and only then hands it on. Statuses travel the other way: they are
 // stored, so that start times and restart counts survive, and then reported
-// upstream if the upstream takes reports.
+// upstream if the upstream takes reports. Events are reported too, but not
+// stored.
 //
 //	src := manifests.New("/etc/edged/manifests", manifests.Config{NodeName: "edge-1"})
 //	meta, err := metaclient.Open("/var/lib/edged/meta.db", src, metaclient.Config{

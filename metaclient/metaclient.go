@@ -13,7 +13,7 @@ import (
 
 const (
 	defaultCacheAfter = 200 * time.Millisecond
-	// reportTimeout bounds one call of PodStatusReporter.
+	// reportTimeout bounds one call of PodStatusReporter or EventReporter.
 	reportTimeout = 10 * time.Second
 )
 
@@ -42,6 +42,17 @@ type PodStatusReporter interface {
 	// Watch runs, and must not keep or change pod. A pod that the upstream no
 	// longer knows under this UID is no error.
 	ReportPodStatus(ctx context.Context, pod *corev1.Pod) error
+}
+
+// EventReporter is an optional third ability of an Upstream: it wants to know
+// what happens to its pods.
+type EventReporter interface {
+	// ReportEvent sends an event upstream. An event that comes again, under the
+	// same name and namespace, replaces the one before: it has been counted up.
+	// ReportEvent may block until ctx ends, must be safe to call from several
+	// goroutines and while Watch runs, and must not keep or change event. An event
+	// that the upstream will never take is no error.
+	ReportEvent(ctx context.Context, event *corev1.Event) error
 }
 
 // Config adjusts a Client. The zero value works.
@@ -74,6 +85,7 @@ type Client struct {
 	store    store
 	upstream Upstream
 	reporter PodStatusReporter // nil when the upstream takes no reports
+	events   EventReporter     // nil when the upstream takes no events
 	cfg      Config
 	log      *zap.Logger
 }
@@ -103,6 +115,7 @@ func Open(path string, up Upstream, cfg Config) (*Client, error) {
 	}
 	c := &Client{store: st, upstream: up, cfg: cfg, log: log}
 	c.reporter, _ = up.(PodStatusReporter)
+	c.events, _ = up.(EventReporter)
 	return c, nil
 }
 

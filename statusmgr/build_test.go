@@ -135,9 +135,17 @@ func sandbox(attempt uint32, ips ...string) *runtimeapi.PodSandboxStatus {
 }
 
 func hostSandbox() *runtimeapi.PodSandboxStatus {
-	s := sandbox(0)
+	return onNetwork(sandbox(0), runtimeapi.NamespaceMode_NODE)
+}
+
+// ownSandbox is a sandbox of a runtime that tells that it has its own network.
+func ownSandbox(ip string) *runtimeapi.PodSandboxStatus {
+	return onNetwork(sandbox(0, ip), runtimeapi.NamespaceMode_POD)
+}
+
+func onNetwork(s *runtimeapi.PodSandboxStatus, mode runtimeapi.NamespaceMode) *runtimeapi.PodSandboxStatus {
 	s.Linux = &runtimeapi.LinuxPodSandboxStatus{Namespaces: &runtimeapi.Namespace{
-		Options: &runtimeapi.NamespaceOption{Network: runtimeapi.NamespaceMode_NODE},
+		Options: &runtimeapi.NamespaceOption{Network: mode},
 	}}
 	return s
 }

@@ -52,17 +52,21 @@ func (g *generator) containerStatus(c container, previous corev1.ContainerStatus
 func (g *generator) observed(c container, previous corev1.ContainerStatus, runs []*cri.Container) corev1.ContainerStatus {
 	newest := runs[0]
 	status := corev1.ContainerStatus{
-		Name:         c.Name,
-		RestartCount: max(previous.RestartCount, clamp(newest.RestartCount())),
-		Image:        cmp.Or(newest.GetImage().GetImage(), c.Image),
-		ImageID:      newest.GetImageRef(),
-		ContainerID:  g.containerID(newest),
+		Name:               c.Name,
+		RestartCount:       max(previous.RestartCount, clamp(newest.RestartCount())),
+		Image:              cmp.Or(newest.GetImage().GetImage(), c.Image),
+		ImageID:            newest.GetImageRef(),
+		ContainerID:        g.containerID(newest),
+		AllocatedResources: c.Resources.Requests.DeepCopy(),
+		Resources:          resourcesOf(c, newest),
+		VolumeMounts:       volumeMounts(c, newest.GetMounts()),
+		User:               userOf(newest),
 	}
 	switch newest.GetState() {
 	case runtimeapi.ContainerState_CONTAINER_RUNNING:
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(newest.StartedTime())}
 	case runtimeapi.ContainerState_CONTAINER_EXITED:
-		status.State.Terminated = g.termination(newest)
+		status.State.Terminated = g.termination(newest, previous)
 	case runtimeapi.ContainerState_CONTAINER_UNKNOWN:
 		setUnknown(&status, previous)
 	default:
@@ -92,7 +96,7 @@ func setUnknown(status *corev1.ContainerStatus, previous corev1.ContainerStatus)
 // has forgotten of it the previous status still knows.
 func (g *generator) lastTermination(previous corev1.ContainerStatus, runs []*cri.Container) *corev1.ContainerStateTerminated {
 	if len(runs) > 1 && runs[1].Exited() {
-		return g.termination(runs[1])
+		return g.termination(runs[1], previous)
 	}
 	id := g.containerID(runs[0])
 	if t := previous.State.Terminated; t != nil && cmp.Or(t.ContainerID, previous.ContainerID) != id {
@@ -211,14 +215,15 @@ func setReadiness(r role, status *corev1.ContainerStatus) {
 	}
 }
 
-func (g *generator) termination(c *cri.Container) *corev1.ContainerStateTerminated {
+func (g *generator) termination(c *cri.Container, previous corev1.ContainerStatus) *corev1.ContainerStateTerminated {
+	id := g.containerID(c)
 	return &corev1.ContainerStateTerminated{
 		ExitCode:    c.GetExitCode(),
 		Reason:      c.GetReason(),
-		Message:     c.GetMessage(),
+		Message:     g.terminationMessage(c, terminationIn(previous, id)),
 		StartedAt:   metav1.NewTime(c.StartedTime()),
 		FinishedAt:  metav1.NewTime(c.FinishedTime()),
-		ContainerID: g.containerID(c),
+		ContainerID: id,
 	}
 }
 
@@ -229,7 +234,7 @@ func (g *generator) containerID(c *cri.Container) string {
 // inherited is the previous status, or an empty one of that container.
 func inherited(c container, previous corev1.ContainerStatus) corev1.ContainerStatus {
 	if previous.Name == "" {
-		return corev1.ContainerStatus{Name: c.Name, Image: c.Image}
+		return corev1.ContainerStatus{Name: c.Name, Image: c.Image, VolumeMounts: volumeMounts(c, nil)}
 	}
 	return previous
 }

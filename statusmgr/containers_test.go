@@ -60,6 +60,7 @@ func TestRunningContainer(t *testing.T) {
 		Image:        "registry.example/app:1",
 		ImageID:      "sha256:app",
 		ContainerID:  "containerd://app-2",
+		Resources:    &corev1.ResourceRequirements{},
 	}, c)
 }
 

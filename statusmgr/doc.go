@@ -1,7 +1,7 @@
 // Package statusmgr says how a pod is doing, and sees to it that its owner
 // hears of it.
 //
-// It has two halves, of which each can be used without the other:
+// It has three parts, of which each can be used without the others:
 //
 //   - Generate is a pure function from a pod, what the runtime was seen to run
 //     of it, and the status before, to the pod's status as Kubernetes' users
@@ -10,8 +10,11 @@
 //   - Manager keeps the newest status of each pod and hands what changed to an
 //     Updater: at once, and again in a full pass each ten seconds as long as
 //     the Updater fails.
+//   - Events keeps what happened (Pulled, Started, Killing, BackOff), counted
+//     instead of repeated, and offers it to an EventReporter in the same way.
 //
-// A worker that brings a pod to its desired state uses both, before it acts:
+// A worker that brings a pod to its desired state uses the first two, before it
+// acts:
 //
 //	statuses := statusmgr.New(updater, statusmgr.Config{Logger: log})
 //	go statuses.Run(ctx)
@@ -23,6 +26,7 @@
 //		State:       state, // from pleg
 //		Previous:    previous,
 //		Waiting:     waiting, // why containers could not be started
+//		Messages:    messages, // what containers left behind when they ended
 //		RuntimeName: "containerd",
 //		HostIPs:     []string{"192.0.2.7"},
 //		Now:         time.Now(),
@@ -36,12 +40,15 @@
 // forgotten when the runtime forgets it. Every container of the spec has
 // exactly one status. Only the newest status of a pod is handed on, in the
 // order of change, from one goroutine; an idle node causes no call at all.
+// Events take memory up to a fixed size, whatever happens how often.
 //
 // # What it does not do
 //
 // It decides nothing about the pod: whether a container is restarted, when its
 // back-off ends and how that is worded is for the caller. It stores nothing:
 // after a restart of the agent the caller passes the stored status as
-// Input.Previous or in the pod. It knows nothing of probes, of termination
-// message files and of resizes: without a prober, ready means running.
+// Input.Previous or in the pod; events are gone. It reads no files: what a
+// container left in its termination message file or in its log is for the caller
+// to read. It knows nothing of probes and of resizes: without a prober, ready
+// means running.
 package statusmgr

@@ -29,6 +29,11 @@ type Input struct {
 	// shows only on containers that are to be started; leave an entry in until
 	// the start succeeded.
 	Waiting map[string]corev1.ContainerStateWaiting
+	// Messages is what containers left behind when they ended, by the runtime's
+	// container ID: the content of the termination message file, or what stands
+	// in for it. Of each name the newest two runs matter. What Previous says of
+	// an ended container is kept when the message is no longer here.
+	Messages map[string]string
 	// Failure condemns the pod whatever its containers did: it is Failed, for
 	// this reason, as soon as none of them may run any more.
 	Failure *Failure
@@ -111,8 +116,9 @@ func (g *generator) startTime() *metav1.Time {
 }
 
 // normalize gives the status the form in which it is compared and sent: times
-// in whole seconds, as that is all that survives JSON, and containers sorted by
-// name, except for init containers, whose order in the spec means something.
+// in whole seconds, as that is all that survives JSON, containers sorted by
+// name, except for init containers, whose order in the spec means something, and
+// termination messages of a size that upstream takes.
 func normalize(status *corev1.PodStatus) {
 	if status.StartTime != nil {
 		truncate(status.StartTime)
@@ -123,6 +129,7 @@ func normalize(status *corev1.PodStatus) {
 	}
 	sortByName(status.ContainerStatuses)
 	sortByName(status.EphemeralContainerStatuses)
+	clipMessages(status)
 	for _, list := range containerLists(status) {
 		for i := range list {
 			truncateState(&list[i].State)

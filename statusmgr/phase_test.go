@@ -216,6 +216,9 @@ func TestFailureCondemnsThePod(t *testing.T) {
 		assert.Equal(t, failed, status.Phase)
 		assert.Equal(t, "DeadlineExceeded", status.Reason)
 		assert.Equal(t, "ran too long", status.Message)
+		assert.Equal(t, yes, about(status, corev1.PodInitialized))
+		assert.Equal(t, no("PodFailed", ""), about(status, corev1.ContainersReady))
+		assert.Equal(t, no("PodFailed", ""), about(status, corev1.PodReady))
 
 		in.Failure = nil
 		status = then(status, in)

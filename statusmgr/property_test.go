@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -58,6 +59,9 @@ func checkOne(t *rapid.T, in statusmgr.Input, status corev1.PodStatus) {
 				}
 			}
 			require.Equalf(t, 1, states, "container %s has one state", c.Name)
+			if c.State.Terminated != nil {
+				require.True(t, utf8.ValidString(c.State.Terminated.Message))
+			}
 		}
 	}
 	over := status.Phase == succeeded || status.Phase == failed
@@ -111,6 +115,7 @@ func drawInput(t *rapid.T, pod *corev1.Pod, step int) statusmgr.Input {
 		Finished:    rapid.IntRange(0, 9).Draw(t, "finished") == 0,
 		Now:         now.Add(time.Duration(step) * time.Minute),
 		Waiting:     map[string]corev1.ContainerStateWaiting{},
+		Messages:    rapid.MapOfN(runIDs, rapid.String(), 0, 3).Draw(t, "messages"),
 	}
 	if rapid.IntRange(0, 9).Draw(t, "deleted") == 0 {
 		in.Pod.DeletionTimestamp = &metav1.Time{Time: now}
@@ -127,6 +132,9 @@ func drawInput(t *rapid.T, pod *corev1.Pod, step int) statusmgr.Input {
 	return in
 }
 
+// runIDs are the IDs of a few runs of containers in and out of the spec.
+var runIDs = rapid.StringMatching(`(a|b|i|j|s|d|stranger|)-[0-3]`)
+
 // drawState draws a few containers and sandboxes of any state.
 func drawState(t *rapid.T) *cri.PodState {
 	state := &cri.PodState{UID: "u1"}
@@ -136,8 +144,7 @@ func drawState(t *rapid.T) *cri.PodState {
 		state.Sandboxes = append(state.Sandboxes, s)
 		state.IPs = append(state.IPs, cri.SandboxIPs(s)...)
 	}
-	ids := rapid.StringMatching(`(a|b|i|j|s|d|stranger|)-[0-3]`)
-	for _, id := range rapid.SliceOfNDistinct(ids, 0, 6, rapid.ID[string]).Draw(t, "runs") {
+	for _, id := range rapid.SliceOfNDistinct(runIDs, 0, 6, rapid.ID[string]).Draw(t, "runs") {
 		name, attempt, _ := strings.Cut(id, "-")
 		state.Containers = append(state.Containers, &cri.Container{
 			SandboxID: rapid.SampledFrom([]string{"sandbox-0", "sandbox-1", ""}).Draw(t, "sandbox"),
@@ -148,6 +155,7 @@ func drawState(t *rapid.T) *cri.PodState {
 				StartedAt:  rapid.Int64().Draw(t, "startedAt"),
 				FinishedAt: rapid.Int64().Draw(t, "finishedAt"),
 				ExitCode:   rapid.Int32Range(0, 2).Draw(t, "exitCode"),
+				Message:    rapid.SampledFrom([]string{"", "it broke"}).Draw(t, "message"),
 				Labels:     map[string]string{cri.LabelContainerName: name},
 				Annotations: map[string]string{
 					cri.AnnotationRestartCount: rapid.SampledFrom([]string{"", "0", "1", "2", "-1", "9999999999", "x"}).Draw(t, "restartCount"),

@@ -12,20 +12,57 @@ import (
 // It blocks and is to be called once. What is not handed on by then stays in
 // Get and Pods; a new agent finds it out again from the runtime.
 func (m *Manager) Run(ctx context.Context) error {
-	full := time.NewTicker(m.cfg.FullSyncPeriod)
+	deliver(ctx, m.wake, m.cfg.FullSyncPeriod, m.reportNext, m.retryFailed)
+	return nil
+}
+
+// deliver calls next until it returns false, and does so again when it is woken
+// and, after a call of retry, in each period. It returns when ctx ends.
+func deliver(ctx context.Context, wake <-chan struct{}, period time.Duration, next func(context.Context) bool, retry func()) {
+	full := time.NewTicker(period)
 	defer full.Stop()
 	for {
-		for ctx.Err() == nil && m.reportNext(ctx) {
+		for ctx.Err() == nil && next(ctx) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-m.wake:
+			return
+		case <-wake:
 		case <-full.C:
-			m.retryFailed()
+			retry()
 		}
 	}
 }
+
+// notify wakes who reads from wake, which has the size 1.
+func notify(wake chan<- struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+// delivery is the place of something in the order in which things are handed
+// on.
+type delivery struct {
+	// due says that it is to be handed on, turn in which order.
+	due  bool
+	turn uint64
+	// failed says that the last call was in vain.
+	failed bool
+}
+
+// before puts what failed last after all others, so that however long that
+// takes, no change waits for more than one of them.
+func (d *delivery) before(other *delivery) bool {
+	if d.failed != other.failed {
+		return other.failed
+	}
+	return d.turn < other.turn
+}
+
+// retry makes due what failed.
+func (d *delivery) retry() { d.due = d.due || d.failed }
 
 // reportNext hands on the status whose turn it is, false if nothing is due.
 func (m *Manager) reportNext(ctx context.Context) bool {
@@ -51,15 +88,13 @@ func (m *Manager) reportNext(ctx context.Context) bool {
 	return true
 }
 
-// take returns the entry whose turn it is and a copy of its newest pod. Pods
-// whose last report failed come after all others, so that however long they
-// take, no change waits for more than one of them.
+// take returns the entry whose turn it is and a copy of its newest pod.
 func (m *Manager) take() (*entry, *corev1.Pod) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var first *entry
 	for _, e := range m.entries {
-		if e.due && (first == nil || e.before(first)) {
+		if e.due && (first == nil || e.before(&first.delivery)) {
 			first = e
 		}
 	}
@@ -68,13 +103,6 @@ func (m *Manager) take() (*entry, *corev1.Pod) {
 	}
 	first.due = false
 	return first, first.pod.DeepCopy()
-}
-
-func (e *entry) before(other *entry) bool {
-	if e.failed != other.failed {
-		return other.failed
-	}
-	return e.turn < other.turn
 }
 
 // settle notes the outcome of a report and reports whether the one before had
@@ -91,6 +119,6 @@ func (m *Manager) retryFailed() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range m.entries {
-		e.due = e.due || e.failed
+		e.retry()
 	}
 }

@@ -58,13 +58,9 @@ type Manager struct {
 
 // entry is one pod. Its fields are guarded by Manager.mu.
 type entry struct {
+	delivery
 	// pod is replaced, never changed.
 	pod *corev1.Pod
-	// due says that the Updater is to be called, turn in which order.
-	due  bool
-	turn uint64
-	// failed says that the last call of the Updater was in vain.
-	failed bool
 }
 
 // New returns a Manager without pods. Nothing is handed on before Run.
@@ -110,7 +106,7 @@ func (m *Manager) Set(pod *corev1.Pod, status corev1.PodStatus) {
 	if !changed {
 		return
 	}
-	m.notify()
+	notify(m.wake)
 	m.changed(previous, next)
 }
 
@@ -184,13 +180,6 @@ func (m *Manager) Remove(uid types.UID) {
 func (m *Manager) changed(previous, current *corev1.Pod) {
 	if m.cfg.OnChange != nil {
 		m.cfg.OnChange(previous.DeepCopy(), current.DeepCopy())
-	}
-}
-
-func (m *Manager) notify() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
 	}
 }
 

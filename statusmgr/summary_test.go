@@ -51,6 +51,24 @@ func TestSummaryReadsLikeKubectl(t *testing.T) {
 		pod.Status = corev1.PodStatus{Phase: failed, Reason: "Evicted"}
 		assert.Equal(t, "Evicted", statusmgr.Summarize(pod).Status)
 	})
+	t.Run("what the node decided", func(t *testing.T) {
+		for _, reason := range []string{"DeadlineExceeded", "Evicted"} {
+			in := input(newPod(always, "init:i", "app"), observed("i#0 exited 0", "app#1 running"))
+			in.Failure = &statusmgr.Failure{Reason: reason, Message: "because"}
+			in.Pod.Status = statusmgr.Generate(in)
+			assert.Equal(t, statusmgr.Summary{Ready: 1, Containers: 1, Status: "Running", Restarts: 1}, statusmgr.Summarize(in.Pod), "as long as it runs")
+
+			in.State = observed("i#0 exited 0", "app#1 exited 137")
+			in.Pod.Status = statusmgr.Generate(in)
+			assert.Equal(t, statusmgr.Summary{Containers: 1, Status: reason, Restarts: 1}, statusmgr.Summarize(in.Pod))
+
+			in.Pod.DeletionTimestamp = &metav1.Time{Time: now}
+			assert.Equal(t, reason, statusmgr.Summarize(in.Pod).Status, "deleted after its end")
+		}
+		rejected := newPod(always, "init:i", "app")
+		rejected.Status = statusmgr.Generate(statusmgr.Input{Pod: rejected, Failure: &statusmgr.Failure{Reason: "Evicted"}, Now: now})
+		assert.Equal(t, statusmgr.Summary{Containers: 1, Status: "Evicted"}, statusmgr.Summarize(rejected), "never started")
+	})
 	t.Run("runtimes that give no reason", func(t *testing.T) {
 		pod := newPod(never, "app")
 		pod.Status = statusmgr.Generate(input(pod, observed("app#0 exited 3")))

@@ -34,6 +34,7 @@ type agent struct {
 	observer *pleg.Generator
 	pods     *podmanager.Manager
 	statuses *statusmgr.Manager
+	events   *statusmgr.Events
 	volumes  *volume.Manager
 	garbage  *gc.Containers
 	logger   *zap.Logger
@@ -61,7 +62,7 @@ func runAgent(ctx context.Context, opts options, logger *zap.Logger) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.run(ctx) })
-	group.Go(func() error { return servePods(ctx, listener, a.statuses.Pods) })
+	group.Go(func() error { return serve(ctx, listener, a) })
 	return group.Wait()
 }
 
@@ -77,18 +78,21 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		return nil, err
 	}
 	a.statuses = statusmgr.New(a.store, statusmgr.Config{OnChange: a.logChange, Logger: logger})
+	a.events = statusmgr.NewEvents(statusmgr.EventsConfig{Reporter: a.store, Host: opts.nodeName, Component: "nodeagent", Logger: logger})
 	a.observer = pleg.New(runtime, pleg.Config{OnChange: func(uid types.UID) { a.pods.Wake(uid) }, Logger: logger})
 	a.volumes = volume.New(volume.Config{Root: opts.root, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
 	syncer := podsync.New(podsync.Rooms{
 		Runtime:  runtime,
 		Observer: a.observer,
-		Images:   imagepull.New(runtime, imagepull.Config{Logger: logger}),
+		Images:   imagepull.New(runtime, imagepull.Config{DockerConfig: opts.dockerConfig, Recorder: a.events, Logger: logger}),
 		Volumes:  a.volumes,
 		Status:   a.setStatus,
 	}, podsync.Config{
+		Root:      opts.root,
 		LogLinks:  opts.containerLogs,
 		Sandbox:   podspec.SandboxOptions{LogRoot: opts.podLogs},
 		Container: nodeOptions(opts.nodeName),
+		Recorder:  a.events,
 		Logger:    logger,
 	})
 	a.pods = podmanager.New(syncer, podmanager.Config{OnRemoved: a.onRemoved, Logger: logger})
@@ -106,7 +110,7 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 func (a *agent) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, room := range []func(context.Context) error{
-		a.observer.Run, a.pods.Run, a.statuses.Run, a.store.Run, a.volumes.Run, a.garbage.Run,
+		a.observer.Run, a.pods.Run, a.statuses.Run, a.events.Run, a.store.Run, a.volumes.Run, a.garbage.Run,
 	} {
 		group.Go(func() error { return room(ctx) })
 	}
@@ -157,21 +161,22 @@ func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
 }
 
 // setStatus makes a status from what was observed, on top of the last one.
-func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) {
-	previous, known := a.statuses.Get(pod.UID)
-	if !known {
-		previous = pod.Status
-	}
-	a.statuses.Set(pod, statusmgr.Generate(statusmgr.Input{
+func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodStatus {
+	previous, _ := a.statuses.Get(pod.UID)
+	status := statusmgr.Generate(statusmgr.Input{
 		Pod:         pod,
 		State:       seen.State,
 		Previous:    previous,
 		Waiting:     seen.Waiting,
+		Messages:    seen.Messages,
+		Failure:     (*statusmgr.Failure)(seen.Failure),
 		RuntimeName: a.runtime.RuntimeName(),
 		HostIPs:     hostIPs(),
 		Finished:    seen.Ended,
 		Now:         time.Now(),
-	}))
+	})
+	a.statuses.Set(pod, status)
+	return status
 }
 
 // removed reports whether nothing of the pod runs or will.

@@ -141,11 +141,11 @@ func (b *board) remove(name string) {
 
 // pods returns the pods as the agent shows them, nil if it does not answer.
 func (b *board) pods() []corev1.Pod {
-	pods, err := fetchPods(b.t.Context(), b.path("root"))
-	if err != nil {
+	var list corev1.PodList
+	if err := fetch(b.t.Context(), b.path("root"), "pods", &list); err != nil {
 		return nil
 	}
-	return pods
+	return list.Items
 }
 
 // lines is one line for each pod: "web Running 2/2 0".

@@ -4,6 +4,7 @@
 //	nodeagent -manifests /etc/edged/manifests                    # the runtime is found by its socket
 //	nodeagent -runtime memory -manifests examples/manifests      # no runtime at hand
 //	nodeagent pods                                               # what a running agent runs
+//	nodeagent events                                             # what happened to it
 package main
 
 import (
@@ -32,6 +33,7 @@ type options struct {
 	podLogs       string
 	containerLogs string
 	nodeName      string
+	dockerConfig  string
 	logLevel      string
 }
 
@@ -46,8 +48,8 @@ func run(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for what is being started
-	if len(args) > 0 && args[0] == "pods" {
-		return printPods(ctx, args[1:], os.Stdout)
+	if len(args) > 0 && (args[0] == "pods" || args[0] == "events") {
+		return show(ctx, args[0], args[1:], os.Stdout)
 	}
 	opts, err := parse(args)
 	if err != nil {
@@ -73,11 +75,12 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.root, "root", "", "`folder` of the agent's own files (default /var/lib/edged, or a temporary one with -runtime memory)")
 	flags.StringVar(&opts.podLogs, "pod-logs", "", "`folder` of the pods' logs (default /var/log/pods, or below the root with -runtime memory)")
 	flags.StringVar(&opts.containerLogs, "container-logs", "", "`folder` of the links to containers' logs (default /var/log/containers, or below the root with -runtime memory)")
+	flags.StringVar(&opts.dockerConfig, "docker-config", "/var/lib/kubelet/config.json", "`file` with the node's credentials for registries; it may be missing")
 	flags.StringVar(&opts.nodeName, "node-name", "", "`name` of this node; default: the host name")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	_ = flags.Parse(args) // ExitOnError
 	if flags.NArg() > 0 {
-		return opts, fmt.Errorf("unknown command %q: the one there is, \"pods\", comes before the flags; or try -help", flags.Arg(0))
+		return opts, fmt.Errorf("unknown command %q: \"pods\" or \"events\" come before the flags; or try -help", flags.Arg(0))
 	}
 	if err := opts.makeAbsolute(); err != nil {
 		return opts, err

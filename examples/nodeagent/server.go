@@ -33,36 +33,48 @@ func listen(ctx context.Context, root string) (net.Listener, error) {
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", socket)
 	if err != nil {
-		return nil, fmt.Errorf("serve pods: %w", err)
+		return nil, fmt.Errorf("serve: %w", err)
 	}
 	if err := os.Chmod(socket, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("serve pods: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("serve: %w", err), listener.Close())
 	}
 	return listener, nil
 }
 
-// servePods answers GET /pods with a v1.PodList until ctx ends.
-func servePods(ctx context.Context, listener net.Listener, pods func() []*corev1.Pod) error {
+// serve answers GET /pods and GET /events with lists as of the Kubernetes API,
+// until ctx ends.
+func serve(ctx context.Context, listener net.Listener, a *agent) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /pods", func(w http.ResponseWriter, _ *http.Request) {
 		list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}}
-		for _, pod := range pods() {
+		for _, pod := range a.statuses.Pods() {
 			list.Items = append(list.Items, *pod)
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(list)
+		answer(w, list)
+	})
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, _ *http.Request) {
+		list := corev1.EventList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "EventList"}}
+		for _, event := range a.events.List() {
+			list.Items = append(list.Items, *event)
+		}
+		answer(w, list)
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve pods: %w", err)
+		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
 }
 
-// fetchPods asks the agent that has its files below root.
-func fetchPods(ctx context.Context, root string) ([]corev1.Pod, error) {
+func answer(w http.ResponseWriter, list any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(list)
+}
+
+// fetch asks the agent that has its files below root for a list.
+func fetch(ctx context.Context, root, what string, list any) error {
 	socket := socketPath(root)
 	client := &http.Client{
 		Timeout: 10 * time.Second,
@@ -70,21 +82,20 @@ func fetchPods(ctx context.Context, root string) ([]corev1.Pod, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		}},
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://nodeagent/pods", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://nodeagent/"+what, nil)
 	if err != nil {
-		return nil, fmt.Errorf("ask for pods: %w", err)
+		return fmt.Errorf("ask for %s: %w", what, err)
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("no agent answers at %s (is it running, with this -root?): %w", socket, err)
+		return fmt.Errorf("no agent answers at %s (is it running, with this -root?): %w", socket, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("agent at %s answered %s", socket, response.Status)
+		return fmt.Errorf("agent at %s answered %s", socket, response.Status)
 	}
-	var list corev1.PodList
-	if err := json.NewDecoder(response.Body).Decode(&list); err != nil {
-		return nil, fmt.Errorf("read answer of agent at %s: %w", socket, err)
+	if err := json.NewDecoder(response.Body).Decode(list); err != nil {
+		return fmt.Errorf("read answer of agent at %s: %w", socket, err)
 	}
-	return list.Items, nil
+	return nil
 }

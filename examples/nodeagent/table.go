@@ -15,29 +15,66 @@ import (
 	"github.com/edged-project/edged/statusmgr"
 )
 
-// printPods writes a table of a running agent's pods, as kubectl get pods -A -o
-// wide does.
-func printPods(ctx context.Context, args []string, out io.Writer) error {
-	flags := flag.NewFlagSet("nodeagent pods", flag.ExitOnError)
+// show prints what a running agent knows: "pods" as kubectl get pods -A -o wide
+// does, or "events".
+func show(ctx context.Context, what string, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("nodeagent "+what, flag.ExitOnError)
 	root := flags.String("root", defaultRoot, "`folder` of the agent's own files")
 	_ = flags.Parse(args) // ExitOnError
 	if flags.NArg() > 0 {
-		return fmt.Errorf("pods: unknown argument %q", flags.Arg(0))
+		return fmt.Errorf("%s: unknown argument %q", what, flags.Arg(0))
 	}
-	pods, err := fetchPods(ctx, *root)
-	if err != nil {
+	if what == "events" {
+		var list corev1.EventList
+		if err := fetch(ctx, *root, what, &list); err != nil {
+			return err
+		}
+		return writeEvents(out, list.Items, time.Now())
+	}
+	var list corev1.PodList
+	if err := fetch(ctx, *root, what, &list); err != nil {
 		return err
 	}
-	return writeTable(out, pods, time.Now())
+	return writePods(out, list.Items, time.Now())
 }
 
-func writeTable(out io.Writer, pods []corev1.Pod, now time.Time) error {
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "NAMESPACE\tNAME\tREADY\tSTATUS\tRESTARTS\tAGE\tIP")
+func writePods(out io.Writer, pods []corev1.Pod, now time.Time) error {
+	table := newTable(out, "NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP")
 	for i := range pods {
-		fmt.Fprintln(table, strings.Join(row(&pods[i], now), "\t"))
+		table.add(row(&pods[i], now)...)
 	}
-	if err := table.Flush(); err != nil {
+	return table.flush()
+}
+
+func writeEvents(out io.Writer, events []corev1.Event, now time.Time) error {
+	table := newTable(out, "LAST SEEN", "COUNT", "TYPE", "REASON", "OBJECT", "MESSAGE")
+	for _, event := range events {
+		about := event.InvolvedObject
+		object := about.Namespace + "/" + about.Name
+		if about.FieldPath != "" {
+			object += " " + about.FieldPath
+		}
+		table.add(duration.HumanDuration(now.Sub(event.LastTimestamp.Time)), fmt.Sprint(event.Count),
+			event.Type, event.Reason, object, strings.TrimSpace(event.Message))
+	}
+	return table.flush()
+}
+
+// table is text in columns.
+type table struct {
+	*tabwriter.Writer
+}
+
+func newTable(out io.Writer, columns ...string) table {
+	t := table{tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)}
+	t.add(columns...)
+	return t
+}
+
+func (t table) add(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")) }
+
+func (t table) flush() error {
+	if err := t.Flush(); err != nil {
 		return fmt.Errorf("write table: %w", err)
 	}
 	return nil

@@ -37,12 +37,12 @@ func TestNoCallToTheRuntimeWhileBackingOff(t *testing.T) {
 		requireReason(t, puller, "a", "nginx:1", imagepull.ReasonPull)
 		before := runtime.calls()
 		for _, policy := range []corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent} {
-			_, err := puller.Ensure(t.Context(), pod("a"), container("nginx:1", policy), nil)
+			_, _, err := puller.Ensure(t.Context(), pod("a"), container("nginx:1", policy), nil)
 			assert.ErrorContains(t, err, "Back-off")
 		}
 		assert.Equal(t, before, runtime.calls())
 
-		_, err := puller.Ensure(t.Context(), pod("a"), container("nginx:1", corev1.PullNever), nil)
+		_, _, err := puller.Ensure(t.Context(), pod("a"), container("nginx:1", corev1.PullNever), nil)
 		assert.ErrorContains(t, err, "Never", "what is never pulled does not back off")
 	})
 }
@@ -52,7 +52,7 @@ func TestBackOffNamesTheImageAsTheUserDoes(t *testing.T) {
 		puller := imagepull.New(&fakeRuntime{pull: fails("RegistryUnavailable: 503")}, imagepull.Config{})
 		requireReason(t, puller, "a", "nginx", "RegistryUnavailable")
 		waiting := wait(t, puller, "a", "nginx", imagepull.ReasonBackOff)
-		assert.Equal(t, `Back-off pulling image "nginx": RegistryUnavailable: RegistryUnavailable: 503`, waiting.Error())
+		assert.Equal(t, `Back-off pulling image "nginx": RegistryUnavailable: image pull failed for nginx because the registry is unavailable: 503`, waiting.Error())
 	})
 }
 
@@ -99,7 +99,7 @@ func TestSuccessEndsTheBackOffOfItsImageOnly(t *testing.T) {
 		time.Sleep(time.Second)
 
 		runtime.pull = nil
-		_, err := puller.Ensure(t.Context(), pod("a"), container("nginx", corev1.PullAlways), nil)
+		_, _, err := puller.Ensure(t.Context(), pod("a"), container("nginx", corev1.PullAlways), nil)
 		require.NoError(t, err)
 
 		runtime.pull = fails("no again")

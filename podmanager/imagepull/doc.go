@@ -1,24 +1,31 @@
 // Package imagepull makes sure that a container's image is on the node before
-// the container is created: by its pull policy, with one pull at a time for
-// each image, few pulls at once, and a back-off for each pod and image.
+// the container is created: by its pull policy, with the pod's and the node's
+// credentials, few pulls at once, and a back-off for each pod and image.
 //
-//	puller := imagepull.New(client, imagepull.Config{})
+//	puller := imagepull.New(client, imagepull.Config{
+//		Secrets:      store, // for imagePullSecrets
+//		DockerConfig: "/var/lib/kubelet/config.json",
+//	})
 //	…
-//	image, err := puller.Ensure(ctx, pod, container, sandboxConfig)
+//	image, release, err := puller.Ensure(ctx, pod, container, sandboxConfig)
 //	var waiting *imagepull.Error
 //	if errors.As(err, &waiting) {
 //		// status: waiting.WaitingReason() ("ErrImagePull") and waiting.Error();
 //		// look again at waiting.RetryAt()
 //	}
-//	config, err := podspec.Container(pod, container, podspec.ContainerOptions{Image: image})
-//	…
+//	… create the container with image …
+//	release()
 //	puller.Forget(pod.UID) // when the pod is gone
 //
 // A pull has no deadline: it lasts as long as somebody waits for it, and ends
-// when the last of them gives up. Reasons and texts are those of the kubelet.
+// when the last of them gives up. Pods share a pull of the same image when they
+// have the same credentials. From the call of Ensure to that of release,
+// Leased keeps image garbage collection off the image. Reasons, texts and events
+// are those of the kubelet; none has a secret in it.
 //
 // The package starts nothing of its own: no goroutine outlives the calls of
 // Ensure. It keeps the back-off in memory, so that after a restart of the
-// agent each image is tried at once. It pulls without credentials, and
-// protects no image from garbage collection.
+// agent each image is tried at once. It runs no credential provider plugins, and
+// an image that is there serves every pod of the node, even one without the
+// secret that it was pulled with: a pod that is to prove it has the policy Always.
 package imagepull

@@ -1,6 +1,7 @@
 package imagepull
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -40,14 +41,50 @@ func (e *Error) WaitingReason() string { return e.reason }
 // is the zero time when there is none.
 func (e *Error) RetryAt() time.Time { return e.retryAt }
 
-// pullReason is the reason of a failed pull: the runtime may begin its message
-// with one of those that CRI knows.
-func pullReason(err error) string {
-	known := []string{crierrors.ErrRegistryUnavailable.Error(), crierrors.ErrSignatureValidationFailed.Error()}
-	message := cri.Message(err)
-	i := slices.IndexFunc(known, func(reason string) bool { return strings.HasPrefix(message, reason) })
-	if i < 0 {
-		return ReasonPull
-	}
-	return known[i]
+func invalidName(image string, err error) *Error {
+	return &Error{reason: ReasonInvalidName, message: fmt.Sprintf("Failed to apply default image tag %q: %s", image, err), cause: err}
 }
+
+func inspectError(name string, err error) *Error {
+	return &Error{reason: ReasonInspect, message: fmt.Sprintf("Failed to inspect image %q: %s", name, cri.Message(err)), cause: err}
+}
+
+func neverPull(image string) *Error {
+	return &Error{reason: ReasonNeverPull, message: fmt.Sprintf("Container image %q is not present with pull policy of Never", image)}
+}
+
+func backOffMessage(image string) string { return fmt.Sprintf("Back-off pulling image %q", image) }
+
+// wordPull is the reason and text of a failed pull: the runtime may begin its
+// message with a reason that CRI knows.
+func wordPull(image string, err error) (reason, message string) {
+	message = err.Error()
+	for _, known := range []struct{ reason, words string }{
+		{crierrors.ErrRegistryUnavailable.Error(), "the registry is unavailable"},
+		{crierrors.ErrSignatureValidationFailed.Error(), "the signature validation failed"},
+	} {
+		if detail, found := strings.CutPrefix(message, known.reason); found {
+			return known.reason, fmt.Sprintf("image pull failed for %s because %s%s", image, known.words, detail)
+		}
+	}
+	return ReasonPull, message
+}
+
+// tries are the errors of a pull with each of the credentials in turn. The text
+// has the runtime's words, once where it says the same each time.
+type tries []error
+
+func (t tries) Error() string {
+	var messages []string
+	for _, err := range t {
+		if message := cri.Message(err); !slices.Contains(messages, message) {
+			messages = append(messages, message)
+		}
+	}
+	if len(messages) == 1 {
+		return messages[0]
+	}
+	return "[" + strings.Join(messages, ", ") + "]"
+}
+
+func (t tries) Unwrap() []error { return t }

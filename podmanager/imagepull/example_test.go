@@ -19,7 +19,7 @@ func ExamplePuller_Ensure() {
 	}}
 	puller := imagepull.New(runtime, imagepull.Config{})
 	for _, image := range []string{"nginx:1.27", "nginx:9.99", "nginx:9.99", "http://nginx"} {
-		image, err := puller.Ensure(context.Background(), pod("uid"),
+		image, release, err := puller.Ensure(context.Background(), pod("uid"),
 			&corev1.Container{Name: "app", Image: image, ImagePullPolicy: corev1.PullIfNotPresent},
 			&runtimeapi.PodSandboxConfig{})
 		var waiting *imagepull.Error
@@ -28,6 +28,7 @@ func ExamplePuller_Ensure() {
 			continue
 		}
 		fmt.Println(image.GetId())
+		release() // once the container is created
 	}
 	// Output:
 	// sha256:nginx:1.27

@@ -20,8 +20,12 @@ import (
 type fakeRuntime struct {
 	// pull decides how a pull goes; nil succeeds at once.
 	pull func(ctx context.Context, image string) error
+	// admits decides which credentials succeed; nil admits all. It comes after pull.
+	admits func(auth *runtimeapi.AuthConfig) error
 	// statusErr is the answer to every ImageStatus.
 	statusErr error
+	// onStatus is called in each ImageStatus.
+	onStatus func()
 	// loses makes pulled images impossible to find.
 	loses bool
 
@@ -34,9 +38,13 @@ type fakeRuntime struct {
 	sandbox  *runtimeapi.PodSandboxConfig
 	spec     *runtimeapi.ImageSpec
 	asked    []string
+	auths    []*runtimeapi.AuthConfig
 }
 
 func (f *fakeRuntime) ImageStatus(_ context.Context, spec *runtimeapi.ImageSpec, _ bool) (*runtimeapi.ImageStatusResponse, error) {
+	if f.onStatus != nil {
+		f.onStatus()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.statuses++
@@ -52,11 +60,16 @@ func (f *fakeRuntime) ImageStatus(_ context.Context, spec *runtimeapi.ImageSpec,
 	return &runtimeapi.ImageStatusResponse{}, nil
 }
 
-func (f *fakeRuntime) PullImage(ctx context.Context, spec *runtimeapi.ImageSpec, _ *runtimeapi.AuthConfig, sandbox *runtimeapi.PodSandboxConfig) (string, error) {
-	f.begin(spec, sandbox)
+func (f *fakeRuntime) PullImage(ctx context.Context, spec *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig, sandbox *runtimeapi.PodSandboxConfig) (string, error) {
+	f.begin(spec, auth, sandbox)
 	defer f.end()
 	if f.pull != nil {
 		if err := f.pull(ctx, spec.GetImage()); err != nil {
+			return "", err
+		}
+	}
+	if f.admits != nil {
+		if err := f.admits(auth); err != nil {
 			return "", err
 		}
 	}
@@ -68,9 +81,10 @@ func (f *fakeRuntime) PullImage(ctx context.Context, spec *runtimeapi.ImageSpec,
 	return "sha256:" + spec.GetImage(), nil
 }
 
-func (f *fakeRuntime) begin(spec *runtimeapi.ImageSpec, sandbox *runtimeapi.PodSandboxConfig) {
+func (f *fakeRuntime) begin(spec *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig, sandbox *runtimeapi.PodSandboxConfig) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.auths = append(f.auths, auth)
 	f.pulled = append(f.pulled, spec.GetImage())
 	f.running++
 	f.most = max(f.most, f.running)
@@ -94,6 +108,17 @@ func (f *fakeRuntime) calls() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.statuses + len(f.pulled)
+}
+
+// users are the user names of all pulls so far, in order; empty when anonymous.
+func (f *fakeRuntime) users() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var users []string
+	for _, auth := range f.auths {
+		users = append(users, auth.GetUsername())
+	}
+	return users
 }
 
 // takes is a pull that succeeds after d, unless its context ends first.
@@ -129,7 +154,7 @@ func requireReason(t *testing.T, p *imagepull.Puller, uid, image, reason string)
 // wait requires that Ensure fails with the reason, and returns its error.
 func wait(t *testing.T, p *imagepull.Puller, uid, image, reason string) *imagepull.Error {
 	t.Helper()
-	_, err := p.Ensure(t.Context(), pod(uid), container(image, corev1.PullAlways), nil)
+	_, _, err := p.Ensure(t.Context(), pod(uid), container(image, corev1.PullAlways), nil)
 	var waiting *imagepull.Error
 	require.ErrorAs(t, err, &waiting)
 	require.Equal(t, reason, waiting.WaitingReason())

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/edged-project/edged/cri"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
@@ -37,6 +36,14 @@ type Config struct {
 	// MaxBackoff bounds the doubling. A failure is forgotten after twice as
 	// long. Default 5 minutes.
 	MaxBackoff time.Duration
+	// Secrets is where the pods' imagePullSecrets are found; nil has none.
+	Secrets Secrets
+	// DockerConfig is the path of a config.json of docker with the node's own
+	// credentials, which serve all pods. It is read at each pull, so that it may
+	// be rotated; it need not exist. Default none.
+	DockerConfig string
+	// Recorder is told of events; nil tells nobody.
+	Recorder Recorder
 	// Logger is told of pulls; nil logs nothing.
 	Logger *zap.Logger
 }
@@ -51,6 +58,12 @@ func (c Config) withDefaults() Config {
 	if c.MaxBackoff <= 0 {
 		c.MaxBackoff = 5 * time.Minute
 	}
+	if c.Secrets == nil {
+		c.Secrets = noSecrets{}
+	}
+	if c.Recorder == nil {
+		c.Recorder = nobody{}
+	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
@@ -59,28 +72,47 @@ func (c Config) withDefaults() Config {
 
 // Puller brings images to the node. Its methods may be called from any goroutine.
 type Puller struct {
-	runtime Runtime
-	slots   *semaphore.Weighted
-	log     *zap.Logger
+	runtime      Runtime
+	secrets      Secrets
+	dockerConfig string
+	recorder     Recorder
+	slots        *semaphore.Weighted
+	log          *zap.Logger
 
 	mu       sync.Mutex // guards the fields below
-	pulls    map[string]*pull
+	pulls    map[pullKey]*pull
 	failures failures
+	leases   map[string]int // how many there are, by full name
 }
 
 // New returns a puller that asks the runtime.
 func New(runtime Runtime, cfg Config) *Puller {
 	cfg = cfg.withDefaults()
 	return &Puller{
-		runtime: runtime,
-		slots:   semaphore.NewWeighted(int64(cfg.MaxParallel)),
-		log:     cfg.Logger.Named("imagepull"),
-		pulls:   map[string]*pull{},
+		runtime:      runtime,
+		secrets:      cfg.Secrets,
+		dockerConfig: cfg.DockerConfig,
+		recorder:     cfg.Recorder,
+		slots:        semaphore.NewWeighted(int64(cfg.MaxParallel)),
+		log:          cfg.Logger.Named("imagepull"),
+		pulls:        map[pullKey]*pull{},
 		failures: failures{
 			initial: min(cfg.InitialBackoff, cfg.MaxBackoff), max: cfg.MaxBackoff, byKey: map[key]failure{},
 		},
+		leases: map[string]int{},
 	}
 }
+
+// request is what one call of Ensure wants.
+type request struct {
+	pod       *corev1.Pod
+	container *corev1.Container
+	sandbox   *runtimeapi.PodSandboxConfig
+	spec      *runtimeapi.ImageSpec
+	missing   []string // the pull secrets that were not to be had
+}
+
+func (r *request) key() key { return key{pod: r.pod.UID, image: r.spec.Image} }
 
 // Ensure makes the container's image present as its imagePullPolicy says, and
 // returns it as the runtime reports it: ID, user, size. It blocks until the
@@ -88,54 +120,77 @@ func New(runtime Runtime, cfg Config) *Puller {
 // of the pod's sandbox, which must exist. The arguments are not changed; the
 // result is the caller's.
 //
-// Errors are *Error, except that of a ctx that ended: this leaves no back-off,
-// and does not end a pull that others wait for too.
-func (p *Puller) Ensure(ctx context.Context, pod *corev1.Pod, container *corev1.Container, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
+// From the call on the image is leased: see Leased. The caller calls release,
+// which is idempotent and does not block, when a container holds the image or
+// none will. With an error the lease has ended, and release is nil.
+//
+// Errors are *Error, except that of a ctx that ended: this leaves no back-off
+// and no event, and does not end a pull that others wait for too.
+func (p *Puller) Ensure(ctx context.Context, pod *corev1.Pod, container *corev1.Container, sandbox *runtimeapi.PodSandboxConfig) (image *runtimeapi.Image, release func(), err error) {
+	r := &request{pod: pod, container: container, sandbox: sandbox}
 	name, err := withDefaultTag(container.Image)
 	if err != nil {
-		message := fmt.Sprintf("Failed to apply default image tag %q: %s", container.Image, err)
-		return nil, &Error{reason: ReasonInvalidName, message: message, cause: err}
+		failed := invalidName(container.Image, err)
+		p.reportError(r, failed)
+		return nil, nil, failed
 	}
-	spec := &runtimeapi.ImageSpec{Image: name, Annotations: pod.Annotations}
-	k := key{pod: pod.UID, image: name}
-	image, err := p.ensure(ctx, k, container, spec, sandbox)
-	if err == nil {
-		p.succeeded(k)
-		return image, nil
+	r.spec = &runtimeapi.ImageSpec{Image: name, Annotations: pod.Annotations}
+	held := p.newLease(name)
+	image, failed := p.ensure(ctx, r)
+	if failed == nil {
+		held.add(image.GetId())
+		return image, held.end, nil
 	}
+	held.end()
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("ensure image %q: %w", name, ctx.Err())
+		return nil, nil, fmt.Errorf("ensure image %q: %w", name, ctx.Err())
 	}
-	return nil, err
+	p.reportError(r, failed)
+	return nil, nil, failed
 }
 
-func (p *Puller) ensure(ctx context.Context, k key, container *corev1.Container, spec *runtimeapi.ImageSpec, sandbox *runtimeapi.PodSandboxConfig) (*runtimeapi.Image, error) {
-	never := container.ImagePullPolicy == corev1.PullNever
+func (p *Puller) ensure(ctx context.Context, r *request) (*runtimeapi.Image, *Error) {
+	never := r.container.ImagePullPolicy == corev1.PullNever
 	if !never {
-		if err := p.backingOff(k, container.Image); err != nil {
+		if err := p.backingOff(r); err != nil {
 			return nil, err
 		}
 	}
-	if container.ImagePullPolicy != corev1.PullAlways {
-		image, err := p.inspect(ctx, spec)
-		if image != nil || err != nil {
-			return image, err
+	if r.container.ImagePullPolicy != corev1.PullAlways {
+		image, err := p.inspect(ctx, r.spec)
+		if err != nil {
+			return nil, err
+		}
+		if image != nil {
+			p.succeeded(r)
+			p.reportPresent(r)
+			return image, nil
 		}
 	}
 	if never {
-		return nil, &Error{
-			reason:  ReasonNeverPull,
-			message: fmt.Sprintf("Container image %q is not present with pull policy of Never", container.Image),
-		}
+		return nil, neverPull(r.container.Image)
 	}
-	pulled, err := p.pull(ctx, spec, sandbox)
-	switch {
-	case err == nil:
-		return p.inspectPulled(ctx, &runtimeapi.ImageSpec{Image: pulled, Annotations: spec.Annotations}, spec.Image)
-	case ctx.Err() != nil:
-		return nil, err
+	return p.ensurePulled(ctx, r)
+}
+
+func (p *Puller) ensurePulled(ctx context.Context, r *request) (*runtimeapi.Image, *Error) {
+	p.reportPulling(r)
+	asked := time.Now()
+	var logins []credentials
+	logins, r.missing = p.credentials(ctx, r.pod, r.spec.Image)
+	pulled, err := p.pull(ctx, r, logins)
+	if err != nil {
+		return nil, &Error{cause: err} // nobody sees it: ctx has ended
 	}
-	return nil, p.failed(k, err)
+	if pulled.err != nil {
+		return nil, p.failed(r, pulled.err)
+	}
+	image, failed := p.inspectPulled(ctx, &runtimeapi.ImageSpec{Image: pulled.ref, Annotations: r.spec.Annotations}, r.spec.Image)
+	if failed == nil {
+		p.succeeded(r)
+		p.reportPulled(r, image, pulled.took, time.Since(asked))
+	}
+	return image, failed
 }
 
 // Forget drops what is remembered of the pod's failed pulls. It is idempotent
@@ -147,7 +202,7 @@ func (p *Puller) Forget(pod types.UID) {
 }
 
 // inspect returns the image as the runtime reports it, nil when it is not there.
-func (p *Puller) inspect(ctx context.Context, spec *runtimeapi.ImageSpec) (*runtimeapi.Image, error) {
+func (p *Puller) inspect(ctx context.Context, spec *runtimeapi.ImageSpec) (*runtimeapi.Image, *Error) {
 	status, err := p.runtime.ImageStatus(ctx, spec, false)
 	if err != nil {
 		return nil, inspectError(spec.Image, err)
@@ -156,7 +211,7 @@ func (p *Puller) inspect(ctx context.Context, spec *runtimeapi.ImageSpec) (*runt
 }
 
 // inspectPulled asks for an image by what the pull of name returned.
-func (p *Puller) inspectPulled(ctx context.Context, spec *runtimeapi.ImageSpec, name string) (*runtimeapi.Image, error) {
+func (p *Puller) inspectPulled(ctx context.Context, spec *runtimeapi.ImageSpec, name string) (*runtimeapi.Image, *Error) {
 	image, err := p.inspect(ctx, spec)
 	if image == nil && err == nil {
 		return nil, inspectError(name, fmt.Errorf("the runtime pulled it as %q and does not find it", spec.Image))
@@ -164,37 +219,34 @@ func (p *Puller) inspectPulled(ctx context.Context, spec *runtimeapi.ImageSpec, 
 	return image, err
 }
 
-func inspectError(name string, err error) error {
-	return &Error{reason: ReasonInspect, message: fmt.Sprintf("Failed to inspect image %q: %s", name, cri.Message(err)), cause: err}
-}
-
 // backingOff is the error for an image that is not to be tried yet. Users know
 // the image by the name in the spec.
-func (p *Puller) backingOff(k key, image string) error {
+func (p *Puller) backingOff(r *request) *Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f, active := p.failures.active(k, time.Now())
+	f, active := p.failures.active(r.key(), time.Now())
 	if !active {
 		return nil
 	}
 	return &Error{
 		reason:  ReasonBackOff,
-		message: fmt.Sprintf("Back-off pulling image %q: %s: %s", image, f.reason, f.message),
+		message: fmt.Sprintf("%s: %s: %s", backOffMessage(r.container.Image), f.reason, f.message),
 		retryAt: f.retryAt(),
 	}
 }
 
 // failed takes note of a failed pull, and words it.
-func (p *Puller) failed(k key, err error) error {
-	f := failure{reason: pullReason(err), message: cri.Message(err)}
+func (p *Puller) failed(r *request, err error) *Error {
+	var f failure
+	f.reason, f.message = wordPull(r.container.Image, err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f = p.failures.add(k, f, time.Now())
+	f = p.failures.add(r.key(), f, time.Now())
 	return &Error{reason: f.reason, message: f.message, retryAt: f.retryAt(), cause: err}
 }
 
-func (p *Puller) succeeded(k key) {
+func (p *Puller) succeeded(r *request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.failures.byKey, k)
+	delete(p.failures.byKey, r.key())
 }

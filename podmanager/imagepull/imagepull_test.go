@@ -36,7 +36,7 @@ func TestPullPolicies(t *testing.T) {
 			if row.present {
 				runtime.present = []string{"nginx:1"}
 			}
-			image, err := imagepull.New(runtime, imagepull.Config{}).Ensure(t.Context(), pod("a"), container("nginx:1", row.policy), nil)
+			image, _, err := imagepull.New(runtime, imagepull.Config{}).Ensure(t.Context(), pod("a"), container("nginx:1", row.policy), nil)
 			assert.Len(t, runtime.pulls(), row.pulls)
 			if row.reason != "" {
 				var waiting *imagepull.Error
@@ -65,7 +65,7 @@ func TestImageNames(t *testing.T) {
 	} {
 		t.Run(image, func(t *testing.T) {
 			runtime := &fakeRuntime{}
-			_, err := imagepull.New(runtime, imagepull.Config{}).Ensure(t.Context(), pod("a"), container(image, corev1.PullIfNotPresent), nil)
+			_, _, err := imagepull.New(runtime, imagepull.Config{}).Ensure(t.Context(), pod("a"), container(image, corev1.PullIfNotPresent), nil)
 			require.NoError(t, err)
 			assert.Equal(t, []string{want}, runtime.pulls())
 			assert.Equal(t, want, runtime.asked[0], "looked up by the same name")
@@ -92,7 +92,7 @@ func TestInvalidImageNamesAreNotPulled(t *testing.T) {
 func TestInspectError(t *testing.T) {
 	cause := status.Error(codes.Unavailable, "runtime is down")
 	runtime := &fakeRuntime{statusErr: cause}
-	_, err := imagepull.New(runtime, imagepull.Config{}).Ensure(t.Context(), pod("a"), container("nginx:1", corev1.PullIfNotPresent), nil)
+	_, _, err := imagepull.New(runtime, imagepull.Config{}).Ensure(t.Context(), pod("a"), container("nginx:1", corev1.PullIfNotPresent), nil)
 	var waiting *imagepull.Error
 	require.ErrorAs(t, err, &waiting)
 	assert.Equal(t, imagepull.ReasonInspect, waiting.WaitingReason())
@@ -115,10 +115,10 @@ func TestPullErrorsHaveTheRuntimesWords(t *testing.T) {
 		"bare":        {errors.New("no such host"), imagepull.ReasonPull, "no such host"},
 		"with a code": {status.Error(codes.NotFound, "nginx:1: not found"), imagepull.ReasonPull, "nginx:1: not found"},
 		"registry": {
-			errors.New("RegistryUnavailable: 503"), "RegistryUnavailable", "RegistryUnavailable: 503",
+			errors.New("RegistryUnavailable: 503"), "RegistryUnavailable", "image pull failed for nginx:1 because the registry is unavailable: 503",
 		},
 		"signature": {
-			status.Error(codes.Unknown, "SignatureValidationFailed: no key"), "SignatureValidationFailed", "SignatureValidationFailed: no key",
+			status.Error(codes.Unknown, "SignatureValidationFailed: no key"), "SignatureValidationFailed", "image pull failed for nginx:1 because the signature validation failed: no key",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestPullIsForThePodsSandbox(t *testing.T) {
 	sandbox := &runtimeapi.PodSandboxConfig{Hostname: "web"}
 	annotated := pod("a")
 	annotated.Annotations = map[string]string{"snapshotter": "lazy"}
-	_, err := imagepull.New(runtime, imagepull.Config{}).Ensure(t.Context(), annotated, container("nginx", corev1.PullAlways), sandbox)
+	_, _, err := imagepull.New(runtime, imagepull.Config{}).Ensure(t.Context(), annotated, container("nginx", corev1.PullAlways), sandbox)
 	require.NoError(t, err)
 	assert.Same(t, sandbox, runtime.sandbox)
 	assert.Equal(t, map[string]string{"snapshotter": "lazy"}, runtime.spec.GetAnnotations())

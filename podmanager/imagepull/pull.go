@@ -2,58 +2,68 @@ package imagepull
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// pull is one pull under way, and those who wait for it. Who wants the same
-// image shares it: nothing but the image tells pulls apart yet.
+// pullKey tells pulls apart: who may not see an image must not be given it by
+// the pull of somebody who may.
+type pullKey struct {
+	image       string
+	credentials string // all of them, written out; for comparison only
+}
+
+// pull is one pull under way, and those who wait for it.
 type pull struct {
+	key     pullKey
 	cancel  context.CancelFunc
 	waiters int // guarded by Puller.mu; none once it is given up
 
 	done chan struct{} // closed when the result below is there
-	ref  string
-	err  error
+	ref  string        // what the runtime calls the image
+	took time.Duration
+	err  error // tries, or that of the context
 }
 
-// pull returns the runtime's reference to the image, pulled by this call or by
-// one that was under way.
-func (p *Puller) pull(ctx context.Context, spec *runtimeapi.ImageSpec, sandbox *runtimeapi.PodSandboxConfig) (string, error) {
+// pull returns the pull of the image when it has ended, whether it was this
+// call's or one under way. The error is that of ctx.
+func (p *Puller) pull(ctx context.Context, r *request, logins []credentials) (*pull, error) {
 	for {
-		shared, joined := p.join(ctx, spec, sandbox)
+		shared, joined := p.join(ctx, r, logins)
 		select {
 		case <-shared.done:
 			if joined {
-				return shared.ref, shared.err
+				return shared, nil
 			}
 		case <-ctx.Done():
 			if joined {
 				p.leave(shared)
 			}
-			return "", ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
 
-// join waits with the others for the pull of the image, which it starts when
-// there is none. It does not join a pull that was given up and has not ended:
-// the caller waits for its end and tries again.
-func (p *Puller) join(ctx context.Context, spec *runtimeapi.ImageSpec, sandbox *runtimeapi.PodSandboxConfig) (shared *pull, joined bool) {
+// join waits with the others for the pull of the image with the same
+// credentials, which it starts when there is none. It does not join a pull that
+// was given up and has not ended: the caller waits for its end and tries again.
+func (p *Puller) join(ctx context.Context, r *request, logins []credentials) (shared *pull, joined bool) {
+	k := pullKey{r.spec.Image, fmt.Sprintf("%q", logins)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	shared = p.pulls[spec.Image]
+	shared = p.pulls[k]
 	if shared != nil && shared.waiters == 0 {
 		return shared, false
 	}
 	if shared == nil {
 		// The pull must not end with the first who asked for it.
 		detached, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		shared = &pull{cancel: cancel, done: make(chan struct{})}
-		p.pulls[spec.Image] = shared
-		go p.run(detached, shared, spec, sandbox)
+		shared = &pull{key: k, cancel: cancel, done: make(chan struct{})}
+		p.pulls[k] = shared
+		go p.run(detached, shared, r.spec, logins, r.sandbox)
 	}
 	shared.waiters++
 	return shared, true
@@ -71,28 +81,41 @@ func (p *Puller) leave(shared *pull) {
 	}
 }
 
-func (p *Puller) run(ctx context.Context, shared *pull, spec *runtimeapi.ImageSpec, sandbox *runtimeapi.PodSandboxConfig) {
+func (p *Puller) run(ctx context.Context, shared *pull, spec *runtimeapi.ImageSpec, logins []credentials, sandbox *runtimeapi.PodSandboxConfig) {
 	defer shared.cancel()
-	shared.ref, shared.err = p.pullInTurn(ctx, spec, sandbox)
+	asked := time.Now()
+	if shared.err = p.slots.Acquire(ctx, 1); shared.err == nil {
+		started := time.Now()
+		shared.ref, shared.err = p.try(ctx, spec, logins, sandbox)
+		shared.took = time.Since(started)
+		p.slots.Release(1)
+		if shared.err == nil {
+			p.log.Info("pulled image", zap.String("image", spec.Image),
+				zap.Duration("took", shared.took), zap.Duration("waited", started.Sub(asked)))
+		}
+	}
 	p.mu.Lock()
-	delete(p.pulls, spec.Image)
+	delete(p.pulls, shared.key)
 	p.mu.Unlock()
 	close(shared.done)
 }
 
-// pullInTurn waits for a free slot and pulls.
-func (p *Puller) pullInTurn(ctx context.Context, spec *runtimeapi.ImageSpec, sandbox *runtimeapi.PodSandboxConfig) (string, error) {
-	asked := time.Now()
-	if err := p.slots.Acquire(ctx, 1); err != nil {
-		return "", err
+// try pulls with one after the other of the credentials until one does;
+// anonymously when there are none.
+func (p *Puller) try(ctx context.Context, spec *runtimeapi.ImageSpec, logins []credentials, sandbox *runtimeapi.PodSandboxConfig) (string, error) {
+	if len(logins) == 0 {
+		logins = []credentials{{}}
 	}
-	defer p.slots.Release(1)
-	started := time.Now()
-	ref, err := p.runtime.PullImage(ctx, spec, nil, sandbox)
-	if err != nil {
-		return "", err
+	var failed tries
+	for _, c := range logins {
+		ref, err := p.runtime.PullImage(ctx, spec, c.auth(), sandbox)
+		if err == nil {
+			return ref, nil
+		}
+		failed = append(failed, err)
+		if ctx.Err() != nil {
+			break
+		}
 	}
-	p.log.Info("pulled image", zap.String("image", spec.Image),
-		zap.Duration("took", time.Since(started)), zap.Duration("waited", started.Sub(asked)))
-	return ref, nil
+	return "", failed
 }

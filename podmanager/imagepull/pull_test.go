@@ -20,7 +20,7 @@ import (
 func ensure(ctx context.Context, p *imagepull.Puller, uid, image string) <-chan error {
 	result := make(chan error, 1)
 	go func() {
-		_, err := p.Ensure(ctx, pod(uid), container(image, corev1.PullAlways), nil)
+		_, _, err := p.Ensure(ctx, pod(uid), container(image, corev1.PullAlways), nil)
 		result <- err
 	}()
 	synctest.Wait()
@@ -91,7 +91,7 @@ func TestTheLastToGiveUpEndsThePull(t *testing.T) {
 		assert.Zero(t, runtime.running, "it has ended, not only been told to")
 
 		runtime.pull = nil
-		_, err := puller.Ensure(t.Context(), pod("a"), container("nginx", corev1.PullAlways), nil)
+		_, _, err := puller.Ensure(t.Context(), pod("a"), container("nginx", corev1.PullAlways), nil)
 		require.NoError(t, err, "giving up leaves no back-off")
 	})
 }
@@ -184,7 +184,7 @@ func TestInspectThatIsGivenUpIsNoInspectError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	runtime := &fakeRuntime{statusErr: context.Canceled}
-	_, err := imagepull.New(runtime, imagepull.Config{}).Ensure(ctx, pod("a"), container("nginx", corev1.PullIfNotPresent), nil)
+	_, _, err := imagepull.New(runtime, imagepull.Config{}).Ensure(ctx, pod("a"), container("nginx", corev1.PullIfNotPresent), nil)
 	require.ErrorIs(t, err, context.Canceled)
 	var waiting *imagepull.Error
 	assert.False(t, errors.As(err, &waiting))

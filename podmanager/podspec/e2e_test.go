@@ -104,8 +104,9 @@ func run(t *testing.T, client *cri.Client, pod *corev1.Pod) string {
 	require.NoError(t, os.MkdirAll(filepath.Join(sandbox.LogDirectory, "app"), 0o755))
 	sandboxID, err := client.RunPodSandbox(ctx, sandbox, "")
 	require.NoError(t, err)
-	image, err := imagepull.New(client, imagepull.Config{}).Ensure(ctx, pod, &pod.Spec.Containers[0], sandbox)
+	image, release, err := imagepull.New(client, imagepull.Config{}).Ensure(ctx, pod, &pod.Spec.Containers[0], sandbox)
 	require.NoError(t, err)
+	defer release()
 	message := write("message", "", 0o666)
 	config, err := podspec.Container(pod, &pod.Spec.Containers[0], podspec.ContainerOptions{
 		Image: image, PodIPs: podIPs, Mounts: map[string]string{"data": volume}, MemoryCapacity: 1 << 30,

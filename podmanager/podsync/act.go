@@ -25,6 +25,7 @@ func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, 
 		for _, next := range todo.start {
 			rec.failed[next.spec.Name] = corev1.ContainerStateWaiting{Reason: reasonCreating, Message: err.Error()}
 		}
+		s.warn(pod, nil, eventFailedMount, "Unable to attach or mount volumes: "+err.Error())
 		return fmt.Errorf("mount volumes: %w", err)
 	}
 	if err := s.clear(ctx, pod, state, todo); err != nil {
@@ -35,6 +36,7 @@ func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, 
 		for _, next := range todo.start {
 			rec.failed[next.spec.Name] = corev1.ContainerStateWaiting{Reason: reasonCreating, Message: cri.Message(err)}
 		}
+		s.warn(pod, nil, eventFailedSandbox, "Failed to create pod sandbox: "+cri.Message(err))
 		return err
 	}
 	return s.startAll(ctx, pod, sandbox, volumes, todo.start, rec)
@@ -43,13 +45,20 @@ func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, 
 // clear takes away what is in the way of the new.
 func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState, todo actions) error {
 	if todo.newSandbox {
+		if len(state.Sandboxes) > 0 {
+			s.tell(pod, nil, eventSandboxChanged, "Pod sandbox changed, it will be killed and re-created.")
+		}
 		if err := s.stopPod(ctx, pod, state, gracePeriod(pod)); err != nil {
 			return err
 		}
 	}
 	var group errgroup.Group
 	for _, each := range todo.stop {
-		group.Go(func() error { return s.stopContainer(ctx, pod, each.container, gracePeriod(pod), each.why) })
+		group.Go(func() error {
+			end := time.Now().Add(gracePeriod(pod))
+			s.preStop(ctx, pod, each.container, firstOf(state.IPs), end)
+			return s.stopContainer(ctx, pod, each.container, time.Until(end), each.why)
+		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -90,13 +99,15 @@ func (s *Syncer) sandbox(ctx context.Context, pod *corev1.Pod, todo actions) (re
 // createSandbox makes a sandbox. Once it has begun, the end of ctx does not
 // interrupt it: a sandbox that is torn half made is harder to clean up than a whole one.
 func (s *Syncer) createSandbox(ctx context.Context, pod *corev1.Pod, config *runtimeapi.PodSandboxConfig) (readySandbox, error) {
-	if err := ctx.Err(); err != nil {
-		return readySandbox{}, fmt.Errorf("create sandbox: %w", err)
-	}
-	ctx = context.WithoutCancel(ctx)
 	if err := makeLogDirectory(config.GetLogDirectory()); err != nil {
 		return readySandbox{}, err
 	}
+	release, err := s.takeTurn(ctx)
+	if err != nil {
+		return readySandbox{}, fmt.Errorf("create sandbox: %w", err)
+	}
+	defer release()
+	ctx = context.WithoutCancel(ctx)
 	id, err := s.rooms.Runtime.RunPodSandbox(ctx, config, runtimeHandler(pod))
 	if err != nil {
 		return readySandbox{}, err
@@ -107,6 +118,19 @@ func (s *Syncer) createSandbox(ctx context.Context, pod *corev1.Pod, config *run
 		return readySandbox{}, err
 	}
 	return readySandbox{id: id, config: config, ips: cri.SandboxIPs(status.GetStatus())}, nil
+}
+
+// takeTurn waits until one more start may be under way.
+func (s *Syncer) takeTurn(ctx context.Context) (release func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	select {
+	case s.starts <- struct{}{}:
+		return func() { <-s.starts }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // startAll starts the containers in order. A regular container that cannot be
@@ -125,6 +149,7 @@ func (s *Syncer) startAll(
 			continue
 		}
 		rec.failed[next.spec.Name] = waitingFor(err)
+		s.warn(pod, next.spec, eventFailed, failedMessage(rec.failed[next.spec.Name]))
 		failures = append(failures, fmt.Errorf("start container %q: %w", next.spec.Name, err))
 		if next.init {
 			break

@@ -15,6 +15,7 @@ const (
 	reasonCreateConfig    = "CreateContainerConfigError"
 	reasonCreateContainer = "CreateContainerError"
 	reasonRunContainer    = "RunContainerError"
+	reasonPostStart       = "PostStartHookError"
 )
 
 // startError is the failure of a step that podsync itself takes.
@@ -43,6 +44,17 @@ func waitingFor(err error) corev1.ContainerStateWaiting {
 		return corev1.ContainerStateWaiting{Reason: own.reason, Message: cri.Message(own.err)}
 	default:
 		return corev1.ContainerStateWaiting{Reason: reasonCreateContainer, Message: cri.Message(err)}
+	}
+}
+
+// failedMessage words the event of a start that failed. Of an image, whose pull
+// has events of its own, only the reason is told.
+func failedMessage(waiting corev1.ContainerStateWaiting) string {
+	switch waiting.Reason {
+	case reasonCreateConfig, reasonCreateContainer, reasonRunContainer, reasonPostStart:
+		return "Error: " + waiting.Message
+	default:
+		return "Error: " + waiting.Reason
 	}
 }
 

@@ -18,6 +18,9 @@ import (
 	"github.com/edged-project/edged/podmanager/podsync"
 )
 
+// startLimit is how many starts of a stage may be under way.
+const startLimit = 3
+
 // stage is a Syncer on a runtime in memory.
 type stage struct {
 	t       *testing.T
@@ -28,8 +31,10 @@ type stage struct {
 	volumes *volumes
 	logs    string
 
-	mu   sync.Mutex // guards seen
-	seen []podsync.Observation
+	mu     sync.Mutex // guards what follows
+	seen   []podsync.Observation
+	began  metav1.Time
+	events []string
 }
 
 func newStage(t *testing.T, cfg critest.Config) *stage {
@@ -56,7 +61,7 @@ func (s *stage) syncerThatSees(observer podsync.Observer) *podsync.Syncer {
 }
 
 func (s *stage) syncerWith(runtime podsync.Runtime, observer podsync.Observer) *podsync.Syncer {
-	cfg := podsync.Config{LogLinks: s.logs + "/links"}
+	cfg := podsync.Config{Root: s.logs + "/root", LogLinks: s.logs + "/links", MaxStarts: startLimit, Recorder: s}
 	cfg.Sandbox.LogRoot = s.logs + "/pods"
 	return podsync.New(podsync.Rooms{
 		Runtime: runtime, Observer: observer, Images: s.images, Volumes: s.volumes,
@@ -78,10 +83,25 @@ func (s *stage) state(pod *corev1.Pod) *cri.PodState {
 	return state
 }
 
-func (s *stage) see(_ *corev1.Pod, seen podsync.Observation) {
+func (s *stage) see(_ *corev1.Pod, seen podsync.Observation) corev1.PodStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = append(s.seen, seen)
+	if s.began.IsZero() {
+		s.began = metav1.Now()
+	}
+	return corev1.PodStatus{StartTime: &s.began}
+}
+
+// Event keeps an event in short: "Warning Failed app: Error: no space".
+func (s *stage) Event(about *corev1.ObjectReference, eventType, reason, message string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	where := about.Name
+	if about.FieldPath != "" {
+		where = about.FieldPath
+	}
+	s.events = append(s.events, eventType+" "+reason+" "+where+": "+message)
 }
 
 func (s *stage) last() podsync.Observation {

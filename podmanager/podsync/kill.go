@@ -32,11 +32,13 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 	if err != nil {
 		return fmt.Errorf("observe pod: %w", err)
 	}
-	s.publishUnlessOrphan(pod, Observation{State: state})
+	rec.messages = messages(state, rec.messages)
+	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure})
 	if len(state.Sandboxes)+len(state.Containers) > 0 {
 		err = s.stopPod(ctx, pod, state, grace)
 		s.done(pod, rec)
 		if err != nil {
+			s.warn(pod, nil, eventFailedKill, "error killing pod: "+cri.Message(err))
 			return err
 		}
 		if state, err = s.rooms.Observer.State(ctx, pod.UID, rec.acted); err != nil {
@@ -49,7 +51,8 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 	if err := s.rooms.Volumes.Unmount(ctx, pod.UID); err != nil {
 		return fmt.Errorf("unmount volumes: %w", err)
 	}
-	s.publishUnlessOrphan(pod, Observation{State: state, Ended: true})
+	rec.messages = messages(state, rec.messages)
+	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure, Ended: true})
 	s.rooms.Images.Forget(pod.UID)
 	s.forget(pod.UID)
 	return nil
@@ -78,52 +81,110 @@ func (s *Syncer) stopPod(ctx context.Context, pod *corev1.Pod, state *cri.PodSta
 }
 
 // stopContainers stops the regular containers side by side, then the sidecars
-// one by one in the reverse of the order in which they started (KEP-753), with
-// what is left of the grace period. When nothing is left, nobody waits for a turn.
+// one by one in the reverse of the order in which they started (KEP-753). The
+// preStop hooks of all run at once. All of it takes no longer than grace: when that
+// is spent, nobody waits for a turn.
 func (s *Syncer) stopContainers(ctx context.Context, pod *corev1.Pod, state *cri.PodState, grace time.Duration) error {
-	deadline := time.Now().Add(grace)
-	regular, sidecars := stopOrder(pod, state)
-	errs := []error{s.stopTogether(ctx, pod, regular, grace)}
-	for len(sidecars) > 0 {
-		left, turn := time.Until(deadline), sidecars[:1]
-		if left <= 0 {
-			turn = sidecars
+	end := time.Now().Add(grace)
+	var all errgroup.Group
+	turn := make(chan struct{})
+	close(turn)
+	for _, together := range stopOrder(pod, state) {
+		mine, next := turn, make(chan struct{})
+		var stopping errgroup.Group
+		for _, c := range together {
+			stopping.Go(func() error {
+				s.preStop(ctx, pod, c, firstOf(state.IPs), end)
+				awaitTurn(ctx, mine, end)
+				return s.stopContainer(ctx, pod, c, time.Until(end), "")
+			})
 		}
-		errs = append(errs, s.stopTogether(ctx, pod, turn, left))
-		sidecars = sidecars[len(turn):]
+		all.Go(func() error {
+			defer close(next)
+			return stopping.Wait()
+		})
+		turn = next
 	}
-	return errors.Join(errs...)
+	return all.Wait()
 }
 
-func (s *Syncer) stopTogether(ctx context.Context, pod *corev1.Pod, containers []*cri.Container, grace time.Duration) error {
-	var group errgroup.Group
-	for _, c := range containers {
-		group.Go(func() error { return s.stopContainer(ctx, pod, c, grace, "its sandbox ends") })
+func awaitTurn(ctx context.Context, turn <-chan struct{}, end time.Time) {
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	select {
+	case <-turn:
+	case <-ctx.Done():
 	}
-	return group.Wait()
 }
 
-// stopOrder returns the containers that may be running: those to stop at once,
-// and the sidecars in the order in which to stop them.
-func stopOrder(pod *corev1.Pod, state *cri.PodState) (regular, sidecars []*cri.Container) {
+// stopOrder returns the containers that may be running, in groups of those that
+// are stopped together, one group after the other.
+func stopOrder(pod *corev1.Pod, state *cri.PodState) [][]*cri.Container {
 	position := map[string]int{}
 	for i := range pod.Spec.InitContainers {
 		if isSidecar(&pod.Spec.InitContainers[i]) {
 			position[pod.Spec.InitContainers[i].Name] = i
 		}
 	}
+	order := [][]*cri.Container{nil}
 	for _, c := range state.Containers {
-		if !mayRun(c) {
-			continue
-		}
-		if _, sidecar := position[c.Name()]; sidecar {
-			sidecars = append(sidecars, c)
-		} else {
-			regular = append(regular, c)
+		_, sidecar := position[c.Name()]
+		switch {
+		case !mayRun(c):
+		case sidecar:
+			order = append(order, []*cri.Container{c})
+		default:
+			order[0] = append(order[0], c)
 		}
 	}
-	slices.SortStableFunc(sidecars, func(a, b *cri.Container) int { return position[b.Name()] - position[a.Name()] })
-	return regular, sidecars
+	slices.SortStableFunc(order[1:], func(a, b []*cri.Container) int { return position[b[0].Name()] - position[a[0].Name()] })
+	return order
+}
+
+// preStop runs the container's preStop hook until it ends, but no longer than
+// until the end of the grace period. A hook that fails stops nothing.
+func (s *Syncer) preStop(ctx context.Context, pod *corev1.Pod, c *cri.Container, podIP string, end time.Time) {
+	handler, ports := preStopOf(pod, c)
+	if handler == nil || !c.Running() || !time.Now().Before(end) {
+		return
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	target := hookTarget{containerID: c.GetId(), podIP: s.hookIP(pod, podIP), ports: ports}
+	if err := s.runHook(ctx, handler, target); err != nil {
+		s.logger.Warn("preStop hook failed", podFields(pod, zap.String("container", c.Name()), zap.Error(err))...)
+		s.warn(pod, specOf(pod, c.Name()), eventFailedPreStop, "PreStopHook failed")
+	}
+}
+
+// preStopOf finds the hook in the spec, or, of an orphan, in the annotations of
+// the container.
+func preStopOf(pod *corev1.Pod, c *cri.Container) (*corev1.LifecycleHandler, []corev1.ContainerPort) {
+	spec := specOf(pod, c.Name())
+	switch {
+	case spec.Lifecycle != nil:
+		return spec.Lifecycle.PreStop, spec.Ports
+	case isSkeleton(pod):
+		info := c.Info()
+		return info.PreStop, info.Ports
+	default:
+		return nil, nil
+	}
+}
+
+// hookIP is where HTTP hooks of the pod go.
+func (s *Syncer) hookIP(pod *corev1.Pod, podIP string) string {
+	if podIP == "" && pod.Spec.HostNetwork {
+		return firstOf(s.cfg.Container.HostIPs)
+	}
+	return podIP
+}
+
+func firstOf(ips []string) string {
+	if len(ips) == 0 {
+		return ""
+	}
+	return ips[0]
 }
 
 func mayRun(c *cri.Container) bool {
@@ -134,9 +195,14 @@ func neverStarted(c *cri.Container) bool {
 	return c.GetState() == runtimeapi.ContainerState_CONTAINER_CREATED
 }
 
-// stopContainer stops one container. One that is gone is stopped.
+// stopContainer stops one container, its preStop hook done. One that is gone is
+// stopped. why is told where there is more to say than that it is stopped.
 func (s *Syncer) stopContainer(ctx context.Context, pod *corev1.Pod, c *cri.Container, grace time.Duration, why string) error {
 	grace = max(grace, minStopTimeout)
+	if why == "" {
+		why = "Stopping container " + c.Name()
+	}
+	s.tell(pod, specOf(pod, c.Name()), eventKilling, why)
 	s.logger.Info("stopping container", podFields(pod,
 		zap.String("container", c.Name()), zap.String("id", c.GetId()), zap.String("why", why), zap.Duration("grace", grace))...)
 	if err := s.rooms.Runtime.StopContainer(ctx, c.GetId(), wholeSeconds(grace)); err != nil && !cri.IsNotFound(err) {

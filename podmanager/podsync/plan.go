@@ -153,7 +153,7 @@ func (p *planner) planContainers() {
 func (p *planner) stopStrangers() {
 	for _, c := range p.state.Containers {
 		if mayRun(c) && !inSpec(&p.pod.Spec, c.Name()) {
-			p.stop = append(p.stop, stop{c, "the pod has no such container any more"})
+			p.stop = append(p.stop, stop{c, "Container " + c.Name() + " is not in the pod any more"})
 		}
 	}
 }
@@ -228,12 +228,12 @@ func (p *planner) replace(spec *corev1.Container, previous *cri.Container, init 
 }
 
 func (p *planner) stopLiving(c *cri.Container) {
-	why := "its image changed"
+	why := "Container " + c.Name() + " definition changed, will be restarted"
 	switch {
 	case !c.Running():
-		why = "its state is unknown"
+		why = "Container " + c.Name() + " is in unknown state, will be killed"
 	case c.SandboxID != p.sandbox.GetId():
-		why = "its sandbox was replaced"
+		why = "Container " + c.Name() + " is in a sandbox that was replaced"
 	}
 	p.stop = append(p.stop, stop{c, why})
 }

@@ -2,6 +2,7 @@ package podsync
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ type Runtime interface {
 	StartContainer(ctx context.Context, containerID string) error
 	StopContainer(ctx context.Context, containerID string, timeout int64) error
 	RemoveContainer(ctx context.Context, containerID string) error
+	ExecSync(ctx context.Context, containerID string, cmd []string, timeout time.Duration) (stdout, stderr []byte, err error)
 }
 
 // Observer tells what runs; *pleg.Generator does.
@@ -57,6 +59,11 @@ type Volumes interface {
 	Unmount(ctx context.Context, uid types.UID) error
 }
 
+// Recorder takes what happens to a pod, for people to read. It must not block.
+type Recorder interface {
+	Event(about *corev1.ObjectReference, eventType, reason, message string)
+}
+
 // Rooms are the collaborators of a Syncer. All are needed.
 type Rooms struct {
 	Runtime  Runtime
@@ -64,8 +71,9 @@ type Rooms struct {
 	Images   Images
 	Volumes  Volumes
 	// Status takes what was observed of a pod, each time before podsync acts on it
-	// and when it learns why a container does not start. It must not block.
-	Status func(pod *corev1.Pod, seen Observation)
+	// and when it learns why a container does not start, and returns the status
+	// that was made from it. It must not block.
+	Status func(pod *corev1.Pod, seen Observation) corev1.PodStatus
 }
 
 // Observation is what a pod's status is made from.
@@ -74,26 +82,53 @@ type Observation struct {
 	State *cri.PodState
 	// Waiting tells, by container name, why a container does not run.
 	Waiting map[string]corev1.ContainerStateWaiting
+	// Messages are what ended containers left to say, by container ID.
+	Messages map[string]string
+	// Failure is why the node ends the pod, nil if it does not.
+	Failure *Failure
 	// Ended: nothing of the pod runs, and nothing will again.
 	Ended bool
 }
 
+// Failure is a decision of the node to end a pod, as its status words it.
+type Failure struct {
+	Reason, Message string
+}
+
 // Config of a Syncer. The zero value works.
 type Config struct {
+	// Root is the agent's directory: below it are the files that are mounted into
+	// containers. Default /var/lib/edged.
+	Root string
 	// LogLinks is the directory of the links by which log shippers find the
 	// containers' logs. Default /var/log/containers.
 	LogLinks string
 	// MaxCrashDelay is the longest crash-loop delay. Default 5 min.
 	MaxCrashDelay time.Duration
+	// MaxStarts is how many sandboxes and containers are being started at once, so
+	// that many pods do not make the runtime thrash. Default: the number of CPUs,
+	// but at least 2.
+	MaxStarts int
 	// Sandbox and Container say what podspec needs to know of the node. What
 	// differs from pod to pod in them is filled in by the Syncer.
 	Sandbox   podspec.SandboxOptions
 	Container podspec.ContainerOptions
+	// Recorder of events, nil records none.
+	Recorder Recorder
 	// Logger, nil logs nothing.
 	Logger *zap.Logger
 }
 
 func (c Config) withDefaults() Config {
+	if c.Root == "" {
+		c.Root = "/var/lib/edged"
+	}
+	if c.MaxStarts <= 0 {
+		c.MaxStarts = max(2, runtime.NumCPU())
+	}
+	if c.Recorder == nil {
+		c.Recorder = noRecorder{}
+	}
 	if c.LogLinks == "" {
 		c.LogLinks = "/var/log/containers"
 	}
@@ -112,6 +147,8 @@ type Syncer struct {
 	rooms  Rooms
 	cfg    Config
 	logger *zap.Logger
+	files  files
+	starts chan struct{} // as many as may be under way
 
 	mu      sync.Mutex // guards what follows, but not what the records hold
 	records map[types.UID]*record
@@ -134,6 +171,10 @@ type record struct {
 	linked bool
 	// failed tells, by name, why a container that is to be started could not be.
 	failed map[string]corev1.ContainerStateWaiting
+	// messages of the ended containers, by ID: each is read once.
+	messages map[string]string
+	// failure is why the node ends the pod.
+	failure *Failure
 }
 
 // New returns a Syncer. It starts nothing.
@@ -143,6 +184,8 @@ func New(rooms Rooms, cfg Config) *Syncer {
 		rooms:   rooms,
 		cfg:     cfg,
 		logger:  cfg.Logger.Named("podsync"),
+		files:   files{root: cfg.Root},
+		starts:  make(chan struct{}, cfg.MaxStarts),
 		records: map[types.UID]*record{},
 	}
 }

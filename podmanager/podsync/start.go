@@ -2,12 +2,14 @@ package podsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/cri/crilog"
@@ -25,11 +27,12 @@ func (s *Syncer) start(ctx context.Context, pod *corev1.Pod, sandbox readySandbo
 	if err != nil {
 		return &startError{reasonCreateConfig, err}
 	}
-	options := s.cfg.Container
+	options, err := s.containerOptions(pod, next.spec, sandbox, volumes)
+	if err != nil {
+		return &startError{reasonCreateConfig, err}
+	}
 	options.RestartCount = restarts
 	options.Image = image
-	options.PodIPs = sandbox.ips
-	options.Mounts = volumes
 	config, err := podspec.Container(pod, next.spec, options)
 	if err != nil {
 		return err
@@ -38,19 +41,73 @@ func (s *Syncer) start(ctx context.Context, pod *corev1.Pod, sandbox readySandbo
 	if err := makeLogDirectory(filepath.Dir(logFile)); err != nil {
 		return &startError{reasonCreateContainer, err}
 	}
-	// From here on the end of ctx interrupts nothing: see createSandbox.
-	ctx = context.WithoutCancel(ctx)
-	id, err := s.rooms.Runtime.CreateContainer(ctx, sandbox.id, config, sandbox.config)
+	id, err := s.createAndStart(ctx, pod, sandbox, config, next, rec)
 	if err != nil {
-		return &startError{reasonCreateContainer, err}
-	}
-	s.armBackOff(next, rec)
-	if err := s.rooms.Runtime.StartContainer(ctx, id); err != nil {
-		return &startError{reasonRunContainer, err}
+		return err
 	}
 	s.logger.Info("container started", podFields(pod, zap.String("container", next.spec.Name), zap.String("id", id), zap.Int("restarts", restarts))...)
 	s.linkLog(pod, next.spec.Name, id, logFile)
-	return nil
+	return s.postStart(ctx, pod, next.spec, id, sandbox.ips)
+}
+
+// containerOptions is what the container's configuration depends on, with the
+// files that are mounted into it.
+func (s *Syncer) containerOptions(
+	pod *corev1.Pod, spec *corev1.Container, sandbox readySandbox, volumes map[string]string,
+) (options podspec.ContainerOptions, err error) {
+	options = s.cfg.Container
+	options.PodIPs = sandbox.ips
+	options.Mounts = volumes
+	if options.HostsFile, err = s.files.hosts(pod, sandbox.ips, s.cfg.Sandbox.ClusterDomain); err != nil {
+		return options, err
+	}
+	options.TermMessageFile, err = s.files.termination(pod, spec.Name)
+	return options, err
+}
+
+// createAndStart makes the container run. Once it has begun, the end of ctx does
+// not interrupt it: see createSandbox.
+func (s *Syncer) createAndStart(
+	ctx context.Context, pod *corev1.Pod, sandbox readySandbox, config *runtimeapi.ContainerConfig, next start, rec *record,
+) (string, error) {
+	release, err := s.takeTurn(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	ctx = context.WithoutCancel(ctx)
+	id, err := s.rooms.Runtime.CreateContainer(ctx, sandbox.id, config, sandbox.config)
+	if err != nil {
+		return "", &startError{reasonCreateContainer, err}
+	}
+	s.tell(pod, next.spec, eventCreated, "Container created")
+	s.armBackOff(next, rec)
+	if err := s.rooms.Runtime.StartContainer(ctx, id); err != nil {
+		return "", &startError{reasonRunContainer, err}
+	}
+	s.tell(pod, next.spec, eventStarted, "Container started")
+	return id, nil
+}
+
+// postStart runs the container's postStart hook. A container whose hook fails is
+// killed, and starts again when the back-off allows.
+func (s *Syncer) postStart(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, id string, podIPs []string) error {
+	if spec.Lifecycle == nil || spec.Lifecycle.PostStart == nil {
+		return nil
+	}
+	err := s.runHook(ctx, spec.Lifecycle.PostStart, hookTarget{containerID: id, podIP: s.hookIP(pod, firstOf(podIPs)), ports: spec.Ports})
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err() // nobody waits for the hook any more, which is not its fault
+	}
+	s.warn(pod, spec, eventFailedPostStart, "PostStartHook failed")
+	failure := &startError{reasonPostStart, fmt.Errorf("postStart hook: %w", err)}
+	if err := s.rooms.Runtime.StopContainer(ctx, id, wholeSeconds(gracePeriod(pod))); err != nil && !cri.IsNotFound(err) {
+		return errors.Join(failure, err)
+	}
+	return failure
 }
 
 // linkLogs links the logs of the containers that are there when this agent first

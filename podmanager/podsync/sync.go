@@ -25,9 +25,18 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 		return podmanager.Result{}, fmt.Errorf("observe pod: %w", err)
 	}
 	s.linkLogs(pod, state, rec)
-	todo := plan(pod, state, rec.crashes, s.cfg.MaxCrashDelay, time.Now())
+	now := time.Now()
+	todo := plan(pod, state, rec.crashes, s.cfg.MaxCrashDelay, now)
 	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
-	s.publish(pod, state, rec, todo.waiting)
+	rec.messages = messages(state, rec.messages)
+	status := s.publish(pod, state, rec, todo.waiting)
+	if end := deadline(pod, status); !end.IsZero() {
+		if !now.Before(end) {
+			return s.fail(pod, rec, deadlineExceeded), nil
+		}
+		todo.retryAt = earliest(todo.retryAt, end)
+	}
+	s.warnOfBackOff(pod, todo.waiting)
 	if todo.idle() || todo.finished {
 		return podmanager.Result{Finished: todo.finished, RetryAt: todo.retryAt}, nil
 	}
@@ -44,10 +53,19 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	return podmanager.Result{RetryAt: retryAt}, err
 }
 
+// fail has the pod ended by a decision of the node. Its Kill says so.
+func (s *Syncer) fail(pod *corev1.Pod, rec *record, failure Failure) podmanager.Result {
+	rec.failure = &failure
+	s.warn(pod, nil, failure.Reason, failure.Message)
+	return podmanager.Result{Finished: true}
+}
+
 // publish hands on what was observed. A back-off says more of a container than
 // the error of an earlier start.
-func (s *Syncer) publish(pod *corev1.Pod, state *cri.PodState, rec *record, backOff map[string]corev1.ContainerStateWaiting) {
+func (s *Syncer) publish(
+	pod *corev1.Pod, state *cri.PodState, rec *record, backOff map[string]corev1.ContainerStateWaiting,
+) corev1.PodStatus {
 	waiting := maps.Clone(rec.failed)
 	maps.Copy(waiting, backOff)
-	s.rooms.Status(pod, Observation{State: state, Waiting: waiting})
+	return s.rooms.Status(pod, Observation{State: state, Waiting: waiting, Messages: rec.messages})
 }

@@ -1,0 +1,60 @@
+package podsync
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edged-project/edged/podmanager/podspec"
+)
+
+// The reasons of events, as the kubelet words them.
+const (
+	eventCreated         = "Created"
+	eventStarted         = "Started"
+	eventFailed          = "Failed"
+	eventKilling         = "Killing"
+	eventBackOff         = "BackOff"
+	eventSandboxChanged  = "SandboxChanged"
+	eventFailedSandbox   = "FailedCreatePodSandBox"
+	eventFailedMount     = "FailedMount"
+	eventFailedKill      = "FailedKillPod"
+	eventFailedPostStart = "FailedPostStartHook"
+	eventFailedPreStop   = "FailedPreStopHook"
+)
+
+type noRecorder struct{}
+
+func (noRecorder) Event(*corev1.ObjectReference, string, string, string) {}
+
+// tell records that something happened as it should; container is nil when it
+// happened to the pod as a whole.
+func (s *Syncer) tell(pod *corev1.Pod, container *corev1.Container, reason, message string) {
+	s.cfg.Recorder.Event(podspec.Reference(pod, container), corev1.EventTypeNormal, reason, message)
+}
+
+// warn records that something went wrong.
+func (s *Syncer) warn(pod *corev1.Pod, container *corev1.Container, reason, message string) {
+	s.cfg.Recorder.Event(podspec.Reference(pod, container), corev1.EventTypeWarning, reason, message)
+}
+
+// warnOfBackOff records the containers that wait for the end of a back-off.
+func (s *Syncer) warnOfBackOff(pod *corev1.Pod, waiting map[string]corev1.ContainerStateWaiting) {
+	for name := range waiting {
+		s.warn(pod, specOf(pod, name), eventBackOff, fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)",
+			name, pod.Name, pod.Namespace, pod.UID))
+	}
+}
+
+// specOf finds a container of the pod by its name. One that is not in the spec,
+// as in that of an orphan, has a spec of its name alone.
+func specOf(pod *corev1.Pod, name string) *corev1.Container {
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			if containers[i].Name == name {
+				return &containers[i]
+			}
+		}
+	}
+	return &corev1.Container{Name: name}
+}
