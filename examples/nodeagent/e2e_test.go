@@ -60,6 +60,10 @@ func TestE2E(t *testing.T) {
 				{"the runtime may restart under the agent", restartedRuntime},
 				{"agent and runtime killed together", killedTogether},
 				{"a reboot without the upstream brings everything back", rebooted},
+				{"containers start and stop in their order, with their hooks", orderOfLife},
+				{"what containers leave to say is in the status", lastWords},
+				{"a pod past its deadline is ended", pastItsDeadline},
+				{"a hundred pods at once, and one that cannot start", manyPods},
 			} {
 				t.Run(scene.name, func(t *testing.T) {
 					b := &board{t: t, daemon: daemon, client: client, binary: binary, dir: t.TempDir()}

@@ -1,0 +1,222 @@
+//go:build e2e && linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri"
+	"github.com/edged-project/edged/cri/critest/containerd"
+)
+
+// manifest puts a name and the image into a manifest that is written with them
+// in capitals.
+func manifest(text, name string) string {
+	return strings.NewReplacer("NAME", name, "IMAGE", containerd.Busybox).Replace(text)
+}
+
+// In the order in which they are to happen, each container tells of its start
+// and end, the hooks in files of the shared volume.
+const orderedPod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, uid: uid-NAME}
+spec:
+  terminationGracePeriodSeconds: 20
+  volumes: [{name: shared, emptyDir: {}}]
+  initContainers:
+    - {name: first, image: IMAGE, command: [sh, -c, 'echo "first begins"; sleep 1; echo "first ends"']}
+    - name: sidecar
+      image: IMAGE
+      restartPolicy: Always
+      command: [sh, -c, 'trap "echo \"sidecar ends\"; exit 0" TERM; echo "sidecar begins"; while true; do sleep 0.1; done']
+    - {name: second, image: IMAGE, command: [sh, -c, 'echo "second begins"; sleep 1; echo "second ends"']}
+  containers:
+    - name: one
+      image: IMAGE
+      command: [sh, -c, 'trap "sleep 1; echo \"one ends\"; exit 0" TERM; echo "one begins"; while true; do sleep 0.1; done']
+      lifecycle:
+        postStart: {exec: {command: [sh, -c, 'sleep 1; echo "one is welcomed" > /proc/1/fd/1']}}
+        preStop: {exec: {command: [sh, -c, 'echo "one is warned" > /proc/1/fd/1; sleep 1']}}
+      volumeMounts: [{name: shared, mountPath: /shared}]
+    - name: two
+      image: IMAGE
+      command: [sh, -c, 'trap "echo \"two ends\"; exit 0" TERM; echo "two begins"; while true; do sleep 0.1; done']
+      lifecycle: {preStop: {sleep: {seconds: 1}}}
+      volumeMounts: [{name: shared, mountPath: /shared}]
+`
+
+// spoken returns what the containers of a pod said, by the timestamps of their
+// logs.
+func (b *board) spoken(pod string) []string {
+	b.t.Helper()
+	files, err := filepath.Glob(b.path("log/pods/default_" + pod + "_*/*/*.log"))
+	require.NoError(b.t, err)
+	var entries []string
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		require.NoError(b.t, err)
+		entries = append(entries, strings.Split(strings.TrimSpace(string(content)), "\n")...)
+	}
+	slices.Sort(entries)
+	for i := range entries {
+		if fields := strings.SplitN(entries[i], " ", 4); len(fields) == 4 {
+			entries[i] = fields[3]
+		}
+	}
+	return entries
+}
+
+func orderOfLife(b *board) {
+	b.write("ordered.yaml", manifest(orderedPod, "ordered"))
+	b.start()
+	b.awaitLines(60*time.Second, "ordered Running 3/3 0")
+	b.await(10*time.Second, "two begins", func() bool { return slices.Contains(b.spoken("ordered"), "two begins") })
+	assert.Equal(b.t, []string{
+		"first begins", "first ends", "sidecar begins", "second begins", "second ends",
+		"one begins", "one is welcomed", "two begins",
+	}, b.spoken("ordered"))
+
+	began := time.Now()
+	b.remove("ordered.yaml")
+	var said []string
+	b.await(30*time.Second, "the sidecar ends", func() bool {
+		if now := b.spoken("ordered"); len(now) > len(said) { // the logs go with the pod
+			said = now
+		}
+		return slices.Contains(said, "sidecar ends")
+	})
+	assert.Less(b.t, time.Since(began), 20*time.Second, "within the grace period")
+	ending := said[8:]
+	assert.Equal(b.t, "sidecar ends", ending[len(ending)-1], "the sidecar ends last: %q", ending)
+	assert.Less(b.t, slices.Index(ending, "one is warned"), slices.Index(ending, "one ends"))
+	assert.Contains(b.t, ending, "two ends")
+}
+
+const lastWordsPod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, uid: uid-NAME}
+spec:
+  restartPolicy: Never
+  containers:
+    - name: file
+      image: IMAGE
+      command: [sh, -c, 'echo "no disk" > /dev/termination-log; exit 3']
+    - name: log
+      image: IMAGE
+      terminationMessagePolicy: FallbackToLogsOnError
+      command: [sh, -c, 'echo "it broke"; exit 4']
+    - name: memory
+      image: IMAGE
+      command: [sh, -c, 'x=a; while true; do x="$x$x"; done']
+      resources: {limits: {memory: 16Mi}}
+    - name: hosts
+      image: IMAGE
+      command: [sh, -c, 'grep NAME /etc/hosts > /dev/termination-log; exit 0']
+`
+
+func lastWords(b *board) {
+	t := b.t
+	b.write("words.yaml", manifest(lastWordsPod, "words"))
+	b.start()
+	b.await(60*time.Second, "the pod fails", func() bool {
+		pods := b.pods()
+		return len(pods) == 1 && pods[0].Status.Phase == corev1.PodFailed
+	})
+	pod := b.pods()[0]
+	ended := map[string]*corev1.ContainerStateTerminated{}
+	for _, c := range pod.Status.ContainerStatuses {
+		require.NotNil(t, c.State.Terminated, c.Name)
+		ended[c.Name] = c.State.Terminated
+	}
+	assert.Equal(t, "no disk\n", ended["file"].Message)
+	assert.Equal(t, int32(3), ended["file"].ExitCode)
+	assert.Equal(t, "it broke\n", ended["log"].Message)
+	assert.Equal(t, "OOMKilled", ended["memory"].Reason)
+	assert.Equal(t, int32(137), ended["memory"].ExitCode)
+	assert.Regexp(t, regexp.MustCompile(`^`+regexp.QuoteMeta(pod.Status.PodIP)+`\s+words\n$`), ended["hosts"].Message)
+}
+
+func pastItsDeadline(b *board) {
+	b.write("late.yaml", strings.Replace(sleeperPod("late"), "spec:", "spec:\n  activeDeadlineSeconds: 4", 1))
+	b.start()
+	b.awaitLines(30*time.Second, "late Running 2/2 0")
+	b.awaitLines(30*time.Second, "late DeadlineExceeded 0/2 0")
+	for _, c := range b.containers("late") {
+		assert.Equal(b.t, runtimeapi.ContainerState_CONTAINER_EXITED, c.State)
+	}
+	out, err := exec.Command(b.binary, "events", "-root", b.path("root")).CombinedOutput()
+	require.NoError(b.t, err, string(out))
+	for _, want := range []string{
+		`Normal +Pulled +default/late spec.containers\{app\} +Container image "` + containerd.Busybox + `" already present on machine`,
+		`Normal +Created +default/late spec.containers\{app\} +Container created`,
+		`Normal +Started +default/late spec.containers\{app\} +Container started`,
+		`Warning +DeadlineExceeded +default/late +Pod was active on the node longer than the specified deadline`,
+		`Normal +Killing +default/late spec.containers\{app\} +Stopping container app`,
+	} {
+		assert.Regexp(b.t, want, string(out))
+	}
+}
+
+const smallPod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, uid: uid-NAME}
+spec:
+  terminationGracePeriodSeconds: 1
+  hostNetwork: true
+  containers: [{name: app, image: IMAGE, command: [sleep, "100000"]}]
+`
+
+func manyPods(b *board) {
+	const pods = 100
+	var documents []string
+	for i := range pods {
+		documents = append(documents, manifest(smallPod, fmt.Sprintf("small-%02d", i)))
+	}
+	stuck := strings.Replace(manifest(smallPod, "stuck"), "containers:", "volumes: [{name: secret, secret: {secretName: absent}}]\n  containers:", 1)
+	stuck = strings.Replace(stuck, `"100000"]`, `"100000"], volumeMounts: [{name: secret, mountPath: /secret}]`, 1)
+	b.write("a-stuck.yaml", stuck)
+	b.write("many.yaml", strings.Join(documents, "---\n"))
+	b.start()
+	began := time.Now()
+	b.await(4*time.Minute, "all run", func() bool {
+		running := 0
+		for _, line := range b.lines() {
+			if strings.Contains(line, " Running 1/1 0") {
+				running++
+			}
+		}
+		return running == pods
+	})
+	b.t.Logf("%d pods ran %s after they were added", pods, time.Since(began).Round(100*time.Millisecond))
+	assert.Contains(b.t, b.lines(), "stuck ContainerCreating 0/1 0")
+
+	b.write("one-more.yaml", sleeperPod("one-more"))
+	added := time.Now()
+	b.await(30*time.Second, "one more", func() bool { return slices.Contains(b.lines(), "one-more Running 2/2 0") })
+	b.t.Logf("one more ran %s after it was added", time.Since(added).Round(10*time.Millisecond))
+
+	b.remove("many.yaml")
+	b.await(3*time.Minute, "they are gone", func() bool { return len(b.lines()) == 2 })
+	running, err := b.client.ListContainers(b.t.Context(), &runtimeapi.ContainerFilter{
+		State: &runtimeapi.ContainerStateValue{State: runtimeapi.ContainerState_CONTAINER_RUNNING},
+	})
+	require.NoError(b.t, err)
+	for _, c := range running {
+		assert.Equal(b.t, "one-more", c.Labels[cri.LabelPodName])
+	}
+}
