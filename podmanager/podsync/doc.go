@@ -4,18 +4,19 @@
 // It is the podmanager.Syncer for container runtimes. Each Sync observes the
 // pod (through pleg), publishes its status, decides with a pure function what is
 // missing (plan.go) and does that (act.go): replace a lost sandbox, run init
-// containers in order, start sidecars and containers, restart what has exited by
-// the restart policy with a crash-loop back-off, restart a container whose image
-// was changed. Kill stops everything within the grace period, takes the sandbox
-// down and gives the volumes back.
+// containers in order, start sidecars, containers and ephemeral containers with
+// their postStart hooks, restart what has exited by the restart policy with a
+// crash-loop back-off, restart a container whose image was changed. Kill runs the
+// preStop hooks, stops everything within the grace period, takes the sandbox down
+// and gives the volumes back.
 //
 //	syncer := podsync.New(podsync.Rooms{
 //		Runtime:  client,    // *cri.Client
 //		Observer: generator, // *pleg.Generator
 //		Images:   puller,    // *imagepull.Puller
 //		Volumes:  volumes,   // *volume.Manager
-//		Status: func(pod *corev1.Pod, seen podsync.Observation) {
-//			// generate the pod's status and keep it
+//		Status: func(pod *corev1.Pod, seen podsync.Observation) corev1.PodStatus {
+//			// generate the pod's status, keep it, and return it
 //		},
 //	}, podsync.Config{})
 //	manager := podmanager.New(syncer, podmanager.Config{})
@@ -25,6 +26,6 @@
 // started again goes on where the old one stopped, restarts nothing that runs
 // and starts nothing twice. Containers of a pod run on while no agent runs.
 //
-// It does not run lifecycle hooks and probes, enforce activeDeadlineSeconds, start
-// ephemeral containers or resize running ones.
+// It does not run probes, resize running containers in place, or restart all
+// containers of a pod by a restart rule.
 package podsync

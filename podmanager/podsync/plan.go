@@ -42,6 +42,8 @@ type start struct {
 	previous *cri.Container
 	// init: nothing after it may start when it fails to start.
 	init bool
+	// target is the container whose processes an ephemeral container is to see.
+	target string
 }
 
 func (a *actions) idle() bool {
@@ -139,6 +141,7 @@ func (p *planner) planSandbox() {
 
 func (p *planner) planContainers() {
 	p.stopStrangers()
+	p.planEphemeral()
 	if !p.planInits() {
 		return
 	}
@@ -224,7 +227,7 @@ func (p *planner) replace(spec *corev1.Container, previous *cri.Container, init 
 	case mayRun(previous) && !p.newSandbox: // which stops everything
 		p.stopLiving(previous)
 	}
-	p.start = append(p.start, start{spec, previous, init})
+	p.start = append(p.start, start{spec: spec, previous: previous, init: init})
 }
 
 func (p *planner) stopLiving(c *cri.Container) {

@@ -18,8 +18,8 @@ import (
 // now is when the tests observe.
 var now = time.Unix(1_000_000, 0)
 
-// podWith is a pod of containers that are written "name" or "name=image"; "init:"
-// and "sidecar:" in front make init containers.
+// podWith is a pod of containers that are written "name" or "name=image"; "init:",
+// "sidecar:" and "ephemeral:" in front make those.
 func podWith(policy corev1.RestartPolicy, containers ...string) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "uid"},
@@ -36,6 +36,10 @@ func podWith(policy corev1.RestartPolicy, containers ...string) *corev1.Pod {
 		}
 		container := corev1.Container{Name: name, Image: image}
 		switch kind {
+		case "ephemeral":
+			pod.Spec.EphemeralContainers = append(pod.Spec.EphemeralContainers, corev1.EphemeralContainer{
+				EphemeralContainerCommon: corev1.EphemeralContainerCommon(container),
+			})
 		case "sidecar":
 			always := corev1.ContainerRestartPolicyAlways
 			container.RestartPolicy = &always
@@ -226,6 +230,13 @@ func TestPlan(t *testing.T) {
 		{"a sidecar that died is restarted while others initialize", podWith(never, "sidecar:s", "init:i", "a"), stateWith("ready", "i:running", "s:exited(1)"), "start s"},
 		{"a sidecar is restarted whatever the policy", podWith(never, "sidecar:s", "a"), stateWith("ready", "a:running", "s:exited(0)"), "start s"},
 		{"a sidecar does not keep the pod alive", podWith(never, "sidecar:s", "a"), stateWith("ready", "a:exited(0)", "s:running"), "finished"},
+		{"an ephemeral container waits for a sandbox", podWith(always, "a", "ephemeral:e"), stateWith("notready", "a:running"), "sandbox 1, start a"},
+		{"an ephemeral container is started once", podWith(always, "a", "ephemeral:e"), stateWith("ready", "a:running"), "start e"},
+		{"an ephemeral container is never restarted", podWith(always, "a", "ephemeral:e"), stateWith("ready", "a:running", "e:exited(1)"), ""},
+		{"an ephemeral container with a new image runs on", podWith(always, "a", "ephemeral:e=new"), stateWith("ready", "a:running", "e:running"), ""},
+		{"an ephemeral container comes before the init containers", podWith(always, "init:i", "a", "ephemeral:e"), stateWith("ready", "i:running"), "start e"},
+		{"an ephemeral container whose start was torn", podWith(always, "a", "ephemeral:e"), stateWith("ready", "a:running", "e:created"), "remove e-1, start e"},
+		{"an ephemeral container does not keep the pod alive", podWith(never, "a", "ephemeral:e"), stateWith("ready", "a:exited(0)", "e:running"), "finished"},
 		{"a sidecar with a new image", podWith(always, "sidecar:s=new", "a"), stateWith("ready", "a:running", "s:running"), "stop s-1, start s"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -416,4 +427,11 @@ func fuzzedState(sandboxes, containers string) *cri.PodState {
 		parts = append(parts, names[int(containers[i])%len(names)]+":"+states[int(containers[i+1])%len(states)])
 	}
 	return stateWith(parts...)
+}
+
+func TestAnEphemeralContainerIsToldItsTarget(t *testing.T) {
+	pod := podWith(corev1.RestartPolicyAlways, "a", "ephemeral:e")
+	pod.Spec.EphemeralContainers[0].TargetContainerName = "a"
+	todo := plan(pod, stateWith("ready", "a:running"), nil, maxCrashDelay, now)
+	assert.Equal(t, "a-1", todo.start[0].target)
 }

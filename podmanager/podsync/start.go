@@ -31,6 +31,7 @@ func (s *Syncer) start(ctx context.Context, pod *corev1.Pod, sandbox readySandbo
 	if err != nil {
 		return &startError{reasonCreateConfig, err}
 	}
+	options.TargetContainerID = next.target
 	options.RestartCount = restarts
 	options.Image = image
 	config, err := podspec.Container(pod, next.spec, options)
