@@ -220,3 +220,60 @@ func manyPods(b *board) {
 		assert.Equal(b.t, "one-more", c.Labels[cri.LabelPodName])
 	}
 }
+
+const resizedPod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, uid: uid-NAME}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: app
+      image: IMAGE
+      command: [sleep, "100000"]
+      resources: {requests: {cpu: 100m}, limits: {memory: 64Mi}}
+`
+
+func editedResources(b *board) {
+	b.write("resized.yaml", manifest(resizedPod, "resized"))
+	b.start()
+	b.awaitLines(30*time.Second, "resized Running 1/1 0")
+	before := b.started("resized")
+	b.write("resized.yaml", strings.Replace(manifest(resizedPod, "resized"), "64Mi", "96Mi", 1))
+	id := b.containers("resized")[0].Id
+	b.await(30*time.Second, "the kernel knows the new limit", func() bool {
+		limit, _, err := b.client.ExecSync(b.t.Context(), id,
+			[]string{"sh", "-c", "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null; true"}, 10*time.Second)
+		return err == nil && strings.TrimSpace(string(limit)) == fmt.Sprint(96<<20)
+	})
+	assert.Equal(b.t, before, b.started("resized"), "nothing was restarted")
+}
+
+func debuggedPod(b *board) {
+	b.write("web.yaml", sleeperPod("web"))
+	b.start()
+	b.awaitLines(30*time.Second, "web Running 2/2 0")
+	before := b.started("web")
+	b.write("web.yaml", sleeperPod("web")+`
+  ephemeralContainers:
+    - name: debug
+      image: `+containerd.Busybox+`
+      targetContainerName: app
+      command: [sh, -c, 'ps | grep -c "[s]leep 0.2" > /dev/termination-log']
+      terminationMessagePath: /dev/termination-log
+`)
+	var status []corev1.ContainerStatus
+	b.await(30*time.Second, "the ephemeral container ends", func() bool {
+		if pods := b.pods(); len(pods) == 1 {
+			status = pods[0].Status.EphemeralContainerStatuses
+		}
+		return len(status) == 1 && status[0].State.Terminated != nil
+	})
+	assert.Regexp(b.t, `^[1-9]\d*\n$`, status[0].State.Terminated.Message, "it sees the processes of its target")
+	time.Sleep(3 * time.Second)
+	after := b.started("web")
+	delete(after, "debug")
+	assert.Equal(b.t, before, after)
+	assert.Len(b.t, b.containers("web"), 3, "it is started once")
+	assert.Equal(b.t, []string{"web Running 2/2 0"}, b.lines())
+}

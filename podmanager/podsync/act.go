@@ -31,6 +31,12 @@ func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, 
 	if err := s.clear(ctx, pod, state, todo); err != nil {
 		return err
 	}
+	if err := s.resizeAll(ctx, pod, state, todo.resize, rec); err != nil {
+		return err
+	}
+	if len(todo.start) == 0 && !todo.newSandbox {
+		return nil
+	}
 	sandbox, err := s.sandbox(ctx, pod, todo)
 	if err != nil {
 		for _, next := range todo.start {

@@ -2,13 +2,13 @@
 // spec, and ends them.
 //
 // It is the podmanager.Syncer for container runtimes. Each Sync observes the
-// pod (through pleg), publishes its status, decides with a pure function what is
+// pod (through pleg), publishes its status, decides with pure functions what is
 // missing (plan.go) and does that (act.go): replace a lost sandbox, run init
 // containers in order, start sidecars, containers and ephemeral containers with
 // their postStart hooks, restart what has exited by the restart policy with a
-// crash-loop back-off, restart a container whose image was changed. Kill runs the
-// preStop hooks, stops everything within the grace period, takes the sandbox down
-// and gives the volumes back.
+// crash-loop back-off, restart a container whose image was changed, resize one
+// whose resources were. Kill runs the preStop hooks, stops everything within the
+// grace period, takes the sandbox down and gives the volumes back.
 //
 //	syncer := podsync.New(podsync.Rooms{
 //		Runtime:  client,    // *cri.Client
@@ -26,6 +26,5 @@
 // started again goes on where the old one stopped, restarts nothing that runs
 // and starts nothing twice. Containers of a pod run on while no agent runs.
 //
-// It does not run probes, resize running containers in place, or restart all
-// containers of a pod by a restart rule.
+// It does not run probes, or restart all containers of a pod by a restart rule.
 package podsync

@@ -19,6 +19,8 @@ const (
 	eventFailedSandbox   = "FailedCreatePodSandBox"
 	eventFailedMount     = "FailedMount"
 	eventFailedKill      = "FailedKillPod"
+	eventResized         = "ResizeCompleted"
+	eventResizeError     = "ResizeError"
 	eventFailedPostStart = "FailedPostStartHook"
 	eventFailedPreStop   = "FailedPreStopHook"
 )

@@ -23,7 +23,8 @@ type actions struct {
 
 	stop   []stop
 	remove []*cri.Container // created, but never started
-	start  []start          // in order
+	resize []resize
+	start  []start // in order
 
 	// waiting tells why a container is not started yet, by container name.
 	waiting map[string]corev1.ContainerStateWaiting
@@ -47,7 +48,7 @@ type start struct {
 }
 
 func (a *actions) idle() bool {
-	return !a.newSandbox && len(a.stop) == 0 && len(a.remove) == 0 && len(a.start) == 0
+	return !a.newSandbox && len(a.stop) == 0 && len(a.remove) == 0 && len(a.resize) == 0 && len(a.start) == 0
 }
 
 func (a *actions) starts(container string) bool {

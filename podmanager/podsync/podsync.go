@@ -27,6 +27,7 @@ type Runtime interface {
 	StartContainer(ctx context.Context, containerID string) error
 	StopContainer(ctx context.Context, containerID string, timeout int64) error
 	RemoveContainer(ctx context.Context, containerID string) error
+	UpdateContainerResources(ctx context.Context, containerID string, resources *runtimeapi.ContainerResources) error
 	ExecSync(ctx context.Context, containerID string, cmd []string, timeout time.Duration) (stdout, stderr []byte, err error)
 }
 
@@ -171,6 +172,8 @@ type record struct {
 	linked bool
 	// failed tells, by name, why a container that is to be started could not be.
 	failed map[string]corev1.ContainerStateWaiting
+	// resized tells to what running containers were resized, by ID.
+	resized map[string]string
 	// messages of the ended containers, by ID: each is read once.
 	messages map[string]string
 	// failure is why the node ends the pod.
@@ -195,7 +198,7 @@ func (s *Syncer) record(uid types.UID) *record {
 	defer s.mu.Unlock()
 	rec := s.records[uid]
 	if rec == nil {
-		rec = &record{crashes: map[string]crash{}, failed: map[string]corev1.ContainerStateWaiting{}}
+		rec = &record{crashes: map[string]crash{}, failed: map[string]corev1.ContainerStateWaiting{}, resized: map[string]string{}}
 		s.records[uid] = rec
 	}
 	return rec
