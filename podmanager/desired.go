@@ -97,10 +97,7 @@ func (m *Manager) Pods() []*corev1.Pod {
 			pods = append(pods, w.pod)
 		}
 	}
-	slices.SortFunc(pods, func(a, b *corev1.Pod) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
-	})
-	return pods
+	return byName(pods)
 }
 
 // Known reports whether anything of the pod may run or is to run. What cleans up
@@ -148,6 +145,7 @@ func (m *Manager) put(pod *corev1.Pod) {
 			m.forget(w) // what List said was wrong; else it keeps its place
 		}
 		m.add(pod)
+		m.workers[pod.UID].admitted = true // it runs
 	case w.deleted:
 		m.putDeleted(w, pod)
 	default:
@@ -158,10 +156,12 @@ func (m *Manager) put(pod *corev1.Pod) {
 // add begins a life of pod. m.mu is held.
 func (m *Manager) add(pod *corev1.Pod) {
 	w := newWorker(pod, waiting)
+	w.admitted = started(pod)
 	if pod.DeletionTimestamp != nil || terminal(pod) {
 		// It may run since before the agent's restart, and it may hold volumes.
 		w.state, w.grace = terminating, effectiveGrace(pod)
 		w.deleted = pod.DeletionTimestamp != nil
+		w.admitted = false // it counts if List finds something of it
 	}
 	m.workers[w.uid] = w
 	m.names.join(w.name, w.uid)
@@ -172,6 +172,7 @@ func (m *Manager) add(pod *corev1.Pod) {
 func (m *Manager) update(w *worker, pod *corev1.Pod) {
 	changed := w.pod != pod && !reflect.DeepEqual(w.pod, pod)
 	w.pod = pod
+	w.admitted = w.admitted || w.state == waiting && started(pod)
 	switch {
 	case pod.DeletionTimestamp != nil:
 		m.remove(w)
@@ -199,6 +200,14 @@ func terminal(pod *corev1.Pod) bool {
 }
 
 func fullName(pod *corev1.Pod) string { return pod.Namespace + "/" + pod.Name }
+
+// byName sorts pods in place.
+func byName(pods []*corev1.Pod) []*corev1.Pod {
+	slices.SortFunc(pods, func(a, b *corev1.Pod) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
+	})
+	return pods
+}
 
 // createdAfter reports whether a was surely created later than b.
 func createdAfter(a, b *corev1.Pod) bool {

@@ -7,7 +7,11 @@
 // does it with a CRI runtime, a WASM or process runtime could stand there too.
 //
 //	m := podmanager.New(syncer, podmanager.Config{
-//		OnRemoved: func(pod *corev1.Pod) { release(pod) }, // nothing of it is left
+//		Admit: func(pod *corev1.Pod, admitted []*corev1.Pod) *podmanager.Rejection {
+//			return admission.Check(pod, node, admitted)
+//		},
+//		OnRejected: fail,    // a status and an event
+//		OnRemoved:  release, // nothing of it is left
 //		Logger:    log,
 //	})
 //	group.Go(func() error { return m.Run(ctx) })
@@ -20,11 +24,12 @@
 // # The life of a pod
 //
 // A worker is a goroutine that lives as long as its pod has something to do. Its
-// pod is waiting (for its name, see below), then synced, then terminating, then
-// finished, and never goes back. It terminates when it is deleted, when its object
-// carries a deletionTimestamp or a terminal phase, when another pod takes its name,
-// or when Sync reports that it has run to its end. A deleted pod is forgotten
-// after OnRemoved; one that ended by itself stays, finished, until it is deleted.
+// pod is waiting (for its name and to be admitted, see below), then synced, then
+// terminating, then finished, and never goes back. It terminates when it is
+// deleted, when its object carries a deletionTimestamp or a terminal phase, when
+// another pod takes its name, when Sync reports that it has run to its end, or
+// when Admit refuses it. A deleted pod is forgotten after OnRemoved; one that ended
+// otherwise stays, finished, until it is deleted.
 //
 // # Guarantees
 //
@@ -34,6 +39,11 @@
 //     in one life. Kill begins when the cancelled Sync has returned.
 //   - Of each namespace and name one pod runs at a time. The next begins when the
 //     one before is gone; those that wait do so in the order they came.
+//   - Admit is asked about one pod at a time, of those that could begin the oldest
+//     first, and told of all that were admitted before and have not ended. One that
+//     it refuses is never synced, only killed, as an earlier agent may have left
+//     something of it, and not asked about again, whatever room there will be.
+//   - What an earlier agent has started is not refused by the next one.
 //   - No pod delays another, whatever its Sync or Kill does.
 //   - Grace only shrinks, and a shorter one takes effect at once.
 //   - What runs and is not wanted (an orphan) is ended only after the first Replace,

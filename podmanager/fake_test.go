@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // call is something that the Manager did, at a time since the fake began.
 type call struct {
 	at    time.Duration
-	verb  string // sync, kill, removed
+	verb  string // ask, rejected, sync, kill, removed
 	uid   types.UID
 	grace time.Duration
 	pod   *corev1.Pod
@@ -43,6 +43,8 @@ type fake struct {
 	broken []string
 	busy   map[types.UID]bool
 	killed map[types.UID]bool        // in this life
+	asked  map[types.UID]bool        // Admit, in this life
+	denied map[types.UID]bool        // by Admit, in this life
 	runs   map[types.UID]*corev1.Pod // from the first Sync until Kill is done
 }
 
@@ -51,6 +53,8 @@ func newFake() *fake {
 		start:  time.Now(),
 		busy:   make(map[types.UID]bool),
 		killed: make(map[types.UID]bool),
+		asked:  make(map[types.UID]bool),
+		denied: make(map[types.UID]bool),
 		runs:   make(map[types.UID]*corev1.Pod),
 	}
 }
@@ -86,6 +90,45 @@ func (f *fake) removed(pod *corev1.Pod) {
 		f.broken = append(f.broken, fmt.Sprintf("%s removed while something of it may run", pod.UID))
 	}
 	delete(f.killed, pod.UID)
+	delete(f.asked, pod.UID)
+	delete(f.denied, pod.UID)
+}
+
+// admitting returns a Config in which check decides.
+func (f *fake) admitting(check admitter) podmanager.Config {
+	return podmanager.Config{
+		Admit: func(pod *corev1.Pod, admitted []*corev1.Pod) *podmanager.Rejection {
+			f.ask(pod)
+			why := check(pod, admitted)
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.denied[pod.UID] = why != nil
+			return why
+		},
+		OnRejected: f.rejected,
+		OnRemoved:  f.removed,
+	}
+}
+
+type admitter func(pod *corev1.Pod, admitted []*corev1.Pod) *podmanager.Rejection
+
+func (f *fake) ask(pod *corev1.Pod) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, call{at: time.Since(f.start), verb: "ask", uid: pod.UID, pod: pod})
+	if f.asked[pod.UID] || f.busy[pod.UID] || f.killed[pod.UID] {
+		f.broken = append(f.broken, fmt.Sprintf("%s asked for again", pod.UID))
+	}
+	f.asked[pod.UID] = true
+}
+
+func (f *fake) rejected(pod *corev1.Pod, why podmanager.Rejection) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, call{at: time.Since(f.start), verb: "rejected", uid: pod.UID, pod: pod})
+	if !f.denied[pod.UID] || f.busy[pod.UID] || f.killed[pod.UID] || why.Reason == "" {
+		f.broken = append(f.broken, fmt.Sprintf("%s rejected for nothing or too late", pod.UID))
+	}
 }
 
 func (f *fake) enter(c call) {
@@ -103,6 +146,9 @@ func (f *fake) enter(c call) {
 	}
 	if f.killed[c.uid] {
 		f.broken = append(f.broken, fmt.Sprintf("%v: after its kill", c))
+	}
+	if f.denied[c.uid] {
+		f.broken = append(f.broken, fmt.Sprintf("%v: though it was refused", c))
 	}
 	for uid, other := range f.runs {
 		if uid != c.uid && other.Namespace == c.pod.Namespace && other.Name == c.pod.Name {

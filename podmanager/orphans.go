@@ -73,6 +73,7 @@ func (m *Manager) survey(ctx context.Context) error {
 			m.addFound(pod)
 		case w != nil && !m.surveyed: // set before Run, and still running: the name is its
 			m.names.joinFirst(w.name, w.uid)
+			w.admitted = true
 		}
 	}
 	m.dropFound(runs)

@@ -54,8 +54,9 @@ type Lister interface {
 	// List returns a pod for each UID of which anything runs (a container or a
 	// sandbox), with at least its UID, name and namespace, and with what Kill needs
 	// to end it well, such as its grace period. What has stopped must not be listed,
-	// or it is killed over and over: an answer from a cache must not be older than
-	// what the Syncer did last. ctx has a deadline of 2 minutes.
+	// or it is killed over and over: a List that answers from a cache must wait for
+	// an observation that began after the Syncer's last action. ctx has a deadline
+	// of 2 minutes.
 	List(ctx context.Context) ([]*corev1.Pod, error)
 }
 
@@ -70,6 +71,21 @@ type Config struct {
 	ErrorBackoff time.Duration
 	// HousekeepingPeriod is the time between two Lists. Default 2 seconds.
 	HousekeepingPeriod time.Duration
+	// Admit says why a pod may not start, or nil if it may; package admission asks
+	// what the kubelet asks. It is called once in each life of a pod, just before
+	// its first Sync, for the oldest of those that could begin first. It is not
+	// called for a pod that is ending, nor for one that an earlier agent has
+	// admitted: that runs when it is first seen, or whose status has a startTime or
+	// the phase Running. In admitted are the pods that were admitted, asked or not,
+	// and are not yet finished, by namespace and name. All pods are shared and must
+	// not be changed; the slice is Admit's. It is called from Run, may call the
+	// Manager, and must not block: no pod starts meanwhile. Default admits all.
+	Admit func(pod *corev1.Pod, admitted []*corev1.Pod) *Rejection
+	// OnRejected is called once for a pod that Admit has refused, for its status
+	// (phase Failed, the Reason, and "Pod was rejected: " before the Message) and
+	// for a warning event. It comes before the pod's Kill and is called as Admit
+	// is. Default none.
+	OnRejected func(pod *corev1.Pod, why Rejection)
 	// OnRemoved is called once for each pod that was deleted, or ended as an orphan,
 	// when nothing of it is left and before another life of its UID or name begins.
 	// It is called from the pod's worker, may call the Manager, and must not block.
@@ -90,6 +106,12 @@ func (c Config) withDefaults() Config {
 	if c.HousekeepingPeriod <= 0 {
 		c.HousekeepingPeriod = 2 * time.Second
 	}
+	if c.Admit == nil {
+		c.Admit = func(*corev1.Pod, []*corev1.Pod) *Rejection { return nil }
+	}
+	if c.OnRejected == nil {
+		c.OnRejected = func(*corev1.Pod, Rejection) {}
+	}
 	if c.OnRemoved == nil {
 		c.OnRemoved = func(*corev1.Pod) {}
 	}
@@ -100,7 +122,7 @@ func (c Config) withDefaults() Config {
 }
 
 // Manager holds the desired pods and their workers. Its methods other than Run
-// never block, may be called from any goroutine, from Syncer and from OnRemoved,
+// never block, may be called from any goroutine, from Syncer and the callbacks,
 // and before Run, which then begins with what they left.
 type Manager struct {
 	syncer Syncer
@@ -147,12 +169,10 @@ func (m *Manager) Run(ctx context.Context) error {
 		running.Go(func() { m.housekeep(ctx) })
 	}
 	for {
-		admitted, held := m.admitDue()
-		for _, w := range admitted {
-			running.Go(func() { m.work(ctx, w) })
-		}
-		for _, w := range held {
-			m.log.Info("pod waits until the other of its name is gone", w.fields()...)
+		for _, w := range m.takeDue() {
+			if m.start(w) {
+				running.Go(func() { m.work(ctx, w) })
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -169,27 +189,4 @@ func (m *Manager) schedule(w *worker) {
 	case m.kick <- struct{}{}:
 	default:
 	}
-}
-
-// admitDue returns the workers that get a goroutine now, in the order they came,
-// and those that have to wait for their name.
-func (m *Manager) admitDue() (admitted, held []*worker) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	due := m.due
-	m.due = nil
-	for _, w := range due {
-		switch {
-		case w.busy || w.state == found || w.state == finished && !w.deleted:
-			continue // nothing to do for it, or at work already
-		case w.state == waiting && !m.names.first(w.name, w.uid):
-			held = append(held, w)
-			continue
-		case w.state == waiting:
-			w.state = syncing
-		}
-		w.busy = true
-		admitted = append(admitted, w)
-	}
-	return admitted, held
 }

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 
 	"github.com/edged-project/edged/podmanager"
+	"github.com/edged-project/edged/podmanager/admission"
 )
 
 // op is one step of a schedule.
@@ -43,8 +45,23 @@ type life struct {
 var uids = []types.UID{"a0", "a1", "a2", "b0", "b1", "c0", "d0"}
 
 func member(uid types.UID, opts ...option) *corev1.Pod {
-	opts = append(opts, named(string(uid[0])), created(int64(uid[1])), specGrace(20))
+	opts = append(opts, named(string(uid[0])), created(int64(uid[1])), specGrace(20), requesting(demand[uid]))
 	return pod(uid, opts...)
+}
+
+// demand is what each pod requests of the node's 1000 thousandths of a CPU.
+var demand = map[types.UID]int64{"a0": 300, "a1": 300, "a2": 1100, "b0": 400, "b1": 0, "c0": 500, "d0": 200}
+
+const capacity = 1000
+
+func requesting(milli int64) option {
+	return func(p *corev1.Pod) {
+		p.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: cpu(milli)}}}
+	}
+}
+
+func cpu(milli int64) corev1.ResourceList {
+	return corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(milli, resource.DecimalSI)}
 }
 
 func lives() *rapid.Generator[life] {
@@ -84,8 +101,9 @@ func lives() *rapid.Generator[life] {
 }
 
 // Whatever is said in whatever order, with Syncs and Kills that hang and fail: the
-// guarantees hold (the fake watches), and in the end what is desired runs, and
-// nothing else does.
+// guarantees hold (the fake watches), no pod is admitted for which there is no room
+// beside those that run, and in the end what is desired and was not refused runs,
+// and nothing else does.
 func TestAnyScheduleKeepsTheGuaranteesAndConverges(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l := lives().Draw(rt, "life")
@@ -127,7 +145,11 @@ func live(t *testing.T, l life) []string {
 		}
 		return o, nil
 	}
+	taken := map[types.UID]bool{} // synced, and not yet killed; guarded by f.mu
 	f.onSync = func(ctx context.Context, p *corev1.Pod) (podmanager.Result, error) {
+		f.mu.Lock()
+		taken[p.UID] = true
+		f.mu.Unlock()
 		o, err := script(ctx, p, "sync")
 		res := podmanager.Result{Finished: o.Finishes}
 		if o.Retries {
@@ -137,12 +159,31 @@ func live(t *testing.T, l life) []string {
 	}
 	f.onKill = func(ctx context.Context, p *corev1.Pod, _ time.Duration) error {
 		_, err := script(ctx, p, "kill")
+		if err == nil {
+			f.mu.Lock()
+			delete(taken, p.UID)
+			f.mu.Unlock()
+		}
 		return err
+	}
+	node := admission.Node{Allocatable: cpu(capacity)}
+	check := func(p *corev1.Pod, admitted []*corev1.Pod) *podmanager.Rejection {
+		why := admission.Check(p, node, admitted)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		used := int64(0)
+		for uid := range taken {
+			used += demand[uid]
+		}
+		if d := demand[p.UID]; why == nil && d > 0 && used+d > capacity {
+			f.broken = append(f.broken, fmt.Sprintf("%s admitted with %d beside %d", p.UID, d, used))
+		}
+		return why
 	}
 	for _, uid := range l.Running {
 		f.running(member(uid))
 	}
-	m := podmanager.New(f, podmanager.Config{OnRemoved: f.removed})
+	m := podmanager.New(f, f.admitting(check))
 	runUntilEnd(t, m)
 	for _, o := range l.Ops {
 		if o.Do == "failed" {
@@ -206,7 +247,7 @@ func (l *listing) verdict(m *podmanager.Manager, desired []types.UID, mayEnd map
 	for _, uid := range uids {
 		wanted := slices.Contains(desired, uid)
 		ended := l.killed[uid] && mayEnd[uid]
-		if runs, should := l.runs[uid] != nil, wanted && !ended; runs != should {
+		if runs, should := l.runs[uid] != nil, wanted && !ended && !l.denied[uid]; runs != should {
 			broken = append(broken, fmt.Sprintf("%s: runs %v, should %v", uid, runs, should))
 		}
 		if has := slices.Contains(pods, uid); has != wanted {

@@ -15,7 +15,7 @@ type state int
 
 const (
 	found       state = iota // runs, and nobody has asked for it or against it
-	waiting                  // for Run, and for its turn at its name
+	waiting                  // for Run, for its turn at its name, and to be admitted
 	syncing                  // Sync after Sync
 	terminating              // Kill until it succeeds
 	finished                 // nothing of it runs
@@ -32,6 +32,7 @@ type worker struct {
 	busy      bool               // has a goroutine
 	pod       *corev1.Pod        // newest version
 	orphan    bool               // pod is from List: nobody has set it
+	admitted  bool               // may start, or has; counts until it is finished
 	deleted   bool               // when finished, it is forgotten
 	next      *corev1.Pod        // set again after deletion: the next life
 	grace     time.Duration      // from terminating on

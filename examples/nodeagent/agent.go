@@ -6,11 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/cri"
@@ -20,6 +18,7 @@ import (
 	"github.com/edged-project/edged/metaclient/manifests"
 	"github.com/edged-project/edged/pleg"
 	"github.com/edged-project/edged/podmanager"
+	"github.com/edged-project/edged/podmanager/admission"
 	"github.com/edged-project/edged/podmanager/imagepull"
 	"github.com/edged-project/edged/podmanager/podspec"
 	"github.com/edged-project/edged/podmanager/podsync"
@@ -37,6 +36,7 @@ type agent struct {
 	events   *statusmgr.Events
 	volumes  *volume.Manager
 	garbage  *gc.Containers
+	node     admission.Node
 	logger   *zap.Logger
 	// complete: the upstream has told all its pods, so that what is not among them
 	// is known to be unwanted.
@@ -71,7 +71,7 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	if err := os.MkdirAll(opts.containerLogs, 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of links to logs: %w", err)
 	}
-	a := &agent{runtime: runtime, logger: logger.Named("nodeagent")}
+	a := &agent{runtime: runtime, node: thisNode(opts.nodeName), logger: logger.Named("nodeagent")}
 	var err error
 	a.store, err = metaclient.Open(filepath.Join(opts.root, "store.db"), upstream, metaclient.Config{OnPods: a.onPods, Logger: logger})
 	if err != nil {
@@ -91,11 +91,13 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		Root:      opts.root,
 		LogLinks:  opts.containerLogs,
 		Sandbox:   podspec.SandboxOptions{LogRoot: opts.podLogs},
-		Container: nodeOptions(opts.nodeName),
+		Container: containerOptions(a.node),
 		Recorder:  a.events,
 		Logger:    logger,
 	})
-	a.pods = podmanager.New(syncer, podmanager.Config{OnRemoved: a.onRemoved, Logger: logger})
+	a.pods = podmanager.New(syncer, podmanager.Config{
+		Admit: a.admit, OnRejected: a.onRejected, OnRemoved: a.onRemoved, Logger: logger,
+	})
 	a.garbage = gc.NewContainers(runtime, gc.ContainersConfig{
 		Ready:         a.complete.Load,
 		Removed:       a.removed,
@@ -146,46 +148,4 @@ func connect(ctx context.Context, opts options, logger *zap.Logger) (*cri.Client
 		return nil, nil, err
 	}
 	return client, func() { _ = client.Close(ctx) }, nil
-}
-
-// onPods takes what the store remembered, and later what the folder holds.
-func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
-	if complete {
-		a.pods.Replace(pods)
-		a.complete.Store(true)
-		return
-	}
-	for _, pod := range pods {
-		a.pods.Set(pod)
-	}
-}
-
-// setStatus makes a status from what was observed, on top of the last one.
-func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodStatus {
-	previous, _ := a.statuses.Get(pod.UID)
-	status := statusmgr.Generate(statusmgr.Input{
-		Pod:         pod,
-		State:       seen.State,
-		Previous:    previous,
-		Waiting:     seen.Waiting,
-		Messages:    seen.Messages,
-		Failure:     (*statusmgr.Failure)(seen.Failure),
-		RuntimeName: a.runtime.RuntimeName(),
-		HostIPs:     hostIPs(),
-		Finished:    seen.Ended,
-		Now:         time.Now(),
-	})
-	a.statuses.Set(pod, status)
-	return status
-}
-
-// removed reports whether nothing of the pod runs or will.
-func (a *agent) removed(uid types.UID) bool { return !a.pods.Known(uid) }
-
-// onRemoved forgets a pod of which nothing is left.
-func (a *agent) onRemoved(pod *corev1.Pod) {
-	a.statuses.Remove(pod.UID)
-	if err := a.store.Release(context.Background(), pod.UID); err != nil {
-		a.logger.Warn("pod stays in the store", zap.String("uid", string(pod.UID)), zap.Error(err))
-	}
 }

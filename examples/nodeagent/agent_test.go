@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -326,4 +327,27 @@ func TestAfterAnAgentRestartTooTheOldPodOfANameEndsFirst(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAPodThatDoesNotFitIsRejectedForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, critest.Config{})
+		large, elsewhere := podNamed("large", corev1.RestartPolicyAlways, "app"), podNamed("elsewhere", corev1.RestartPolicyAlways, "app")
+		large.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1000")}
+		elsewhere.Spec.NodeSelector = map[string]string{"disk": "fast"}
+		pods := []*corev1.Pod{large, elsewhere, podNamed("web", corev1.RestartPolicyAlways, "app")}
+		want := "elsewhere NodeAffinity 0/1 0\nlarge OutOfcpu 0/1 0\nweb Running 1/1 0"
+		a := n.start(newCloud(pods...))
+		time.Sleep(5 * time.Second)
+		require.Equal(t, want, a.table())
+		status := a.status("uid-large")
+		assert.Equal(t, corev1.PodFailed, status.Phase)
+		assert.Contains(t, status.Message, "Pod was rejected: Node didn't have enough resource: cpu, requested: 1000000, used: 0, capacity: ")
+		a.stop()
+
+		a = n.start(newCloud(pods...))
+		time.Sleep(5 * time.Second)
+		assert.Equal(t, want, a.table(), "the next agent does not ask again")
+		assert.NotContains(t, n.runtime.Calls().Changes().String(), "large")
+	})
 }

@@ -61,7 +61,7 @@ func TestE2E(t *testing.T) {
 				{"agent and runtime killed together", killedTogether},
 				{"a reboot without the upstream brings everything back", rebooted},
 				{"containers start and stop in their order, with their hooks", orderOfLife},
-				{"what containers leave to say is in the status", lastWords},
+				{"what containers leave to say is in the status", farewells},
 				{"a pod past its deadline is ended", pastItsDeadline},
 				{"edited resources are given to the running container", editedResources},
 				{"an ephemeral container joins a running pod", debuggedPod},

@@ -128,7 +128,7 @@ spec:
       command: [sh, -c, 'grep NAME /etc/hosts > /dev/termination-log; exit 0']
 `
 
-func lastWords(b *board) {
+func farewells(b *board) {
 	t := b.t
 	b.write("words.yaml", manifest(lastWordsPod, "words"))
 	b.start()

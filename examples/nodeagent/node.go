@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/edged-project/edged/podmanager/admission"
 	"github.com/edged-project/edged/podmanager/podspec"
 )
 
@@ -32,17 +33,34 @@ func hostIPs() []string {
 
 func first(ips []string) []string { return ips[:min(1, len(ips))] }
 
-// nodeOptions is what the configuration of containers depends on here.
-func nodeOptions(nodeName string) podspec.ContainerOptions {
-	memory := memoryCapacity()
-	return podspec.ContainerOptions{
-		NodeName:       nodeName,
-		HostIPs:        hostIPs(),
-		MemoryCapacity: memory,
-		CgroupV2:       cgroupV2(),
+// maxPods is as many as the kubelet takes by default.
+const maxPods = 110
+
+// thisNode is what pods are admitted to.
+func thisNode(name string) admission.Node {
+	return admission.Node{
+		Name: name,
+		OS:   runtime.GOOS,
+		Labels: map[string]string{
+			corev1.LabelHostname:   name,
+			corev1.LabelOSStable:   runtime.GOOS,
+			corev1.LabelArchStable: runtime.GOARCH,
+		},
 		Allocatable: corev1.ResourceList{
 			corev1.ResourceCPU:    *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
-			corev1.ResourceMemory: *resource.NewQuantity(memory, resource.BinarySI),
+			corev1.ResourceMemory: *resource.NewQuantity(memoryCapacity(), resource.BinarySI),
+			corev1.ResourcePods:   *resource.NewQuantity(maxPods, resource.DecimalSI),
 		},
+	}
+}
+
+// containerOptions is what the configuration of containers depends on here.
+func containerOptions(node admission.Node) podspec.ContainerOptions {
+	return podspec.ContainerOptions{
+		NodeName:       node.Name,
+		HostIPs:        hostIPs(),
+		MemoryCapacity: node.Allocatable.Memory().Value(),
+		CgroupV2:       cgroupV2(),
+		Allocatable:    node.Allocatable,
 	}
 }

@@ -172,6 +172,8 @@ type record struct {
 	linked bool
 	// failed tells, by name, why a container that is to be started could not be.
 	failed map[string]corev1.ContainerStateWaiting
+	// published is the last status that was made.
+	published corev1.PodStatus
 	// resized tells to what running containers were resized, by ID.
 	resized map[string]string
 	// messages of the ended containers, by ID: each is read once.

@@ -23,7 +23,7 @@ func (s *Syncer) start(ctx context.Context, pod *corev1.Pod, sandbox readySandbo
 		return err
 	}
 	defer release()
-	restarts, err := s.restartCount(sandbox, next)
+	restarts, err := restartCount(sandbox, next, rec.published)
 	if err != nil {
 		return &startError{reasonCreateConfig, err}
 	}
@@ -132,15 +132,30 @@ func (s *Syncer) linkLog(pod *corev1.Pod, container, id, logFile string) {
 }
 
 // restartCount counts on from the instance that is replaced. One that was
-// never started is not counted. Where the runtime remembers none, the log files tell.
-func (s *Syncer) restartCount(sandbox readySandbox, next start) (int, error) {
-	if next.previous == nil {
-		return crilog.NextRestartCount(filepath.Join(sandbox.config.GetLogDirectory(), crilog.ContainerDirectory(next.spec.Name)))
+// never started is not counted. Where the runtime remembers none, the log files
+// tell; and where these are gone too, the status does, which never counts back.
+func restartCount(sandbox readySandbox, next start, status corev1.PodStatus) (int, error) {
+	published := publishedRestarts(status, next.spec.Name)
+	switch {
+	case next.previous == nil:
+		logs, err := crilog.NextRestartCount(filepath.Join(sandbox.config.GetLogDirectory(), crilog.ContainerDirectory(next.spec.Name)))
+		return max(logs, published), err
+	case neverStarted(next.previous):
+		return max(next.previous.RestartCount(), published), nil
+	default:
+		return max(next.previous.RestartCount()+1, published), nil
 	}
-	if neverStarted(next.previous) {
-		return next.previous.RestartCount(), nil
+}
+
+func publishedRestarts(status corev1.PodStatus, container string) int {
+	for _, statuses := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses} {
+		for _, c := range statuses {
+			if c.Name == container {
+				return int(c.RestartCount)
+			}
+		}
 	}
-	return next.previous.RestartCount() + 1, nil
+	return 0
 }
 
 func makeLogDirectory(path string) error {

@@ -68,5 +68,6 @@ func (s *Syncer) publish(
 ) corev1.PodStatus {
 	waiting := maps.Clone(rec.failed)
 	maps.Copy(waiting, backOff)
-	return s.rooms.Status(pod, Observation{State: state, Waiting: waiting, Messages: rec.messages})
+	rec.published = s.rooms.Status(pod, Observation{State: state, Waiting: waiting, Messages: rec.messages})
+	return rec.published
 }
