@@ -29,8 +29,19 @@ type ContainerOptions struct {
 	// NodeName is the node's name for pods that were not scheduled by anybody.
 	NodeName string
 
+	// ConfigMaps and Secrets are those of the pod's namespace that EnvObjects
+	// names, by name. What is not here does not exist.
+	ConfigMaps map[string]*corev1.ConfigMap
+	Secrets    map[string]*corev1.Secret
+	// Services are at least those of the pod's namespace and "kubernetes" of the
+	// default namespace, with which the environment tells where they are. Those
+	// of other namespaces are skipped.
+	Services []*corev1.Service
+
 	// Mounts is where the pod's volumes are on the host, by name.
 	Mounts map[string]string
+	// Devices is where the pod's block volumes are on the host, by name.
+	Devices map[string]string
 	// HostsFile is the file on the host with the content of HostsFile, mounted as
 	// /etc/hosts. Empty mounts none.
 	HostsFile string
@@ -56,6 +67,10 @@ type ContainerOptions struct {
 	// SeccompDefault gives containers that name no seccomp profile the runtime's
 	// default instead of none.
 	SeccompDefault bool
+	// MaskedPaths are what containers do not see on this node beside the paths
+	// that none sees, unless their procMount is Unmasked. The kubelet masks
+	// /sys/devices/system/cpu/cpu<n>/thermal_throttle where it exists.
+	MaskedPaths []string
 	// RecursiveReadOnly says that the runtime can mount recursively read-only.
 	RecursiveReadOnly bool
 }
@@ -86,6 +101,10 @@ func containerConfig(pod *corev1.Pod, c located, opts ContainerOptions) (*runtim
 	if err != nil {
 		return nil, err
 	}
+	devices, err := devices(pod, c, opts)
+	if err != nil {
+		return nil, err
+	}
 	security, err := containerSecurity(pod, c, opts)
 	if err != nil {
 		return nil, err
@@ -106,6 +125,7 @@ func containerConfig(pod *corev1.Pod, c located, opts ContainerOptions) (*runtim
 		WorkingDir:  c.WorkingDir,
 		Envs:        env.keyValues(),
 		Mounts:      mounts,
+		Devices:     devices,
 		Labels:      cri.ContainerLabels(pod, c.Name),
 		Annotations: cri.ContainerAnnotations(pod, c.Container, opts.RestartCount),
 		LogPath:     crilog.ContainerPath(c.Name, opts.RestartCount),

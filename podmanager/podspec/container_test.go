@@ -64,34 +64,20 @@ func TestNoCommandLeavesTheImages(t *testing.T) {
 }
 
 func TestWhatAContainerCannotDoYetIsNamed(t *testing.T) {
-	ref := corev1.LocalObjectReference{Name: "settings"}
 	withVolume := func(change func(*corev1.VolumeMount)) func(*corev1.Pod) {
 		m := corev1.VolumeMount{Name: "data", MountPath: "/data"}
 		change(&m)
 		return mount(m)
 	}
 	for field, change := range map[string]func(*corev1.Pod){
-		"spec.containers[0].env[1].valueFrom.configMapKeyRef": env(corev1.EnvVar{Name: "X"}, from(corev1.EnvVarSource{
-			ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: ref, Key: "k", Optional: ptr(true)},
-		})),
-		"spec.containers[0].env[0].valueFrom.secretKeyRef": env(from(corev1.EnvVarSource{
-			SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: ref, Key: "k"},
-		})),
-		"spec.containers[0].env[0].valueFrom.fileKeyRef": env(from(corev1.EnvVarSource{
+		"spec.containers[0].env[1].valueFrom.fileKeyRef": env(corev1.EnvVar{Name: "X"}, from(corev1.EnvVarSource{
 			FileKeyRef: &corev1.FileKeySelector{VolumeName: "data", Path: "p", Key: "k"},
 		})),
-		"spec.containers[0].envFrom": app(func(c *corev1.Container) {
-			c.EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: ref}}}
-		}),
 		"spec.containers[0].volumeMounts[0].subPath":     withVolume(func(m *corev1.VolumeMount) { m.SubPath = "a" }),
 		"spec.containers[0].volumeMounts[0].subPathExpr": withVolume(func(m *corev1.VolumeMount) { m.SubPathExpr = "$(A)" }),
 		"spec.containers[0].volumeMounts[0].bindMountOptions": withVolume(func(m *corev1.VolumeMount) {
 			m.BindMountOptions = []string{"noexec"}
 		}),
-		"spec.containers[0].volumeDevices": func(p *corev1.Pod) {
-			p.Spec.Volumes = []corev1.Volume{{Name: "data"}}
-			p.Spec.Containers[0].VolumeDevices = []corev1.VolumeDevice{{Name: "data", DevicePath: "/dev/x"}}
-		},
 		"spec.containers[0].resources.limits[example.com/gpu]": app(func(c *corev1.Container) { c.Resources.Limits = list("example.com/gpu", "1") }),
 		"spec.containers[0].resources.claims": app(func(c *corev1.Container) {
 			c.Resources.Claims = []corev1.ResourceClaim{{Name: "gpu"}}
@@ -108,18 +94,18 @@ func TestWhatAContainerCannotDoYetIsNamed(t *testing.T) {
 }
 
 func TestErrorsNameContainersOfEachKind(t *testing.T) {
-	bad := []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "s"}}}}
-	pod := completePod(t, spec(func(s *corev1.PodSpec) {
+	bad := []corev1.EnvFromSource{{}}
+	pod := newPod(spec(func(s *corev1.PodSpec) {
 		s.InitContainers = []corev1.Container{{Name: "init", Image: "x", EnvFrom: bad}}
 		s.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: "x", EnvFrom: bad}}}
 	}))
 	_, err := podspec.Container(pod, &pod.Spec.InitContainers[0], options())
-	assert.ErrorContains(t, err, "spec.initContainers[0].envFrom")
+	assert.ErrorContains(t, err, "spec.initContainers[0].envFrom[0]")
 	_, err = podspec.Container(pod, (*corev1.Container)(&pod.Spec.EphemeralContainers[0].EphemeralContainerCommon), options())
-	assert.ErrorContains(t, err, "spec.ephemeralContainers[0].envFrom")
+	assert.ErrorContains(t, err, "spec.ephemeralContainers[0].envFrom[0]")
 	stranger := &corev1.Container{Name: "stranger", EnvFrom: bad}
 	_, err = podspec.Container(pod, stranger, options())
-	assert.ErrorContains(t, err, "spec.containers[stranger].envFrom")
+	assert.ErrorContains(t, err, "spec.containers[stranger].envFrom[0]")
 }
 
 func TestEphemeralContainerLooksIntoItsTarget(t *testing.T) {

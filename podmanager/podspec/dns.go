@@ -18,11 +18,15 @@ const (
 )
 
 // dnsConfig is the resolver configuration of the pod, nil when the runtime is
-// to use the node's.
-func dnsConfig(pod *corev1.Pod, opts SandboxOptions) *runtimeapi.DNSConfig {
+// to use the node's, and what the pod does not get of what it asks for.
+func dnsConfig(pod *corev1.Pod, opts SandboxOptions) (*runtimeapi.DNSConfig, []Warning) {
+	var warnings []Warning
+	if wantsClusterDNS(pod) && len(opts.ClusterDNS) == 0 {
+		warnings = append(warnings, missingClusterDNS(pod))
+	}
 	base := baseDNS(pod, opts)
 	if base == nil && pod.Spec.DNSConfig == nil {
-		return nil
+		return nil, warnings
 	}
 	config := &runtimeapi.DNSConfig{
 		Servers:  slices.Clone(base.GetServers()),
@@ -34,9 +38,22 @@ func dnsConfig(pod *corev1.Pod, opts SandboxOptions) *runtimeapi.DNSConfig {
 		config.Searches = unique(append(config.Searches, extra.Searches...))
 		config.Options = mergeOptions(config.Options, podOptions(extra.Options))
 	}
-	config.Servers = config.Servers[:min(len(config.Servers), maxNameservers)]
+	return config, append(warnings, limitDNS(config)...)
+}
+
+// limitDNS drops what exceeds the limits of resolvers.
+func limitDNS(config *runtimeapi.DNSConfig) []Warning {
+	var warnings []Warning
+	if len(config.Servers) > maxNameservers {
+		config.Servers = config.Servers[:maxNameservers]
+		warnings = append(warnings, dnsForming("Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: ", config.Servers))
+	}
+	wanted := len(config.Searches)
 	config.Searches = limitSearches(config.Searches)
-	return config
+	if len(config.Searches) < wanted {
+		warnings = append(warnings, dnsForming("Search Line limits were exceeded, some search paths have been omitted, the applied search line is: ", config.Searches))
+	}
+	return warnings
 }
 
 // baseDNS is the configuration that the pod's policy asks for.

@@ -11,12 +11,15 @@
 //	config, err := podspec.Container(pod, container, podspec.ContainerOptions{
 //		RestartCount: 3, Image: image, PodIPs: podIPs, HostIPs: hostIPs,
 //		Mounts: volumes, HostsFile: hosts, TermMessageFile: log,
+//		ConfigMaps: configMaps, Secrets: secrets, // as podspec.EnvObjects(container) names them
 //	})
 //	// runtime.CreateContainer(sandboxID, config, sandbox)
 //
 // Errors of Sandbox and Container are *Error: what the pod's status shows as
 // the reason and the message of the wait. A field that cannot be honoured yet
-// is such an error and names the field; none is dropped in silence.
+// is such an error and names the field; none is dropped in silence. What does
+// not keep a sandbox from being made is in SandboxWarnings. No error holds the
+// content of a ConfigMap or Secret.
 //
 // Complete does what an API server does when a pod is created: defaults, then
 // validation. It leaves out what only matters to a scheduler (affinity,

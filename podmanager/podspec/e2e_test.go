@@ -44,6 +44,12 @@ func TestPodOnContainerd(t *testing.T) {
 				"options ndots:2",
 				"10.0.0.9	gw.sub.shop.svc.cluster.local	gw",
 				"keepalive=61",
+				"COLOR=red",
+				"LOGIN_USER=me",
+				"CHOICE=none",
+				"multi=two lines",
+				"SHOP_PORT_80_TCP_ADDR=10.96.0.7",
+				"shop=10.96.0.7:80",
 			} {
 				assert.Contains(t, out, line)
 			}
@@ -67,9 +73,16 @@ func looksAround(pod *corev1.Pod) {
 	s.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/x"}}}}
 	s.Containers[0] = corev1.Container{
 		Name: "app", Image: containerd.Busybox, WorkingDir: "/bin", ImagePullPolicy: corev1.PullIfNotPresent,
-		Env: []corev1.EnvVar{{Name: "WHO", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}}},
+		EnvFrom: []corev1.EnvFromSource{allOfConfigMap("", "settings", false), allOfSecret("LOGIN_", "login", false), allOfSecret("", "none", true)},
+		Env: []corev1.EnvVar{
+			{Name: "WHO", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}},
+			{Name: "MULTI", ValueFrom: ptr(secretKey("login", "MULTI", false))},
+			{Name: "ABSENT", ValueFrom: ptr(secretKey("login", "ABSENT", true))},
+			{Name: "SHOP", Value: "$(SHOP_SERVICE_HOST):$(SHOP_SERVICE_PORT)"},
+		},
 		Command: []string{"sh", "-c", `
 			echo hostname=$$(hostname); id; echo dir=$$(pwd); echo "args=$0 $1"; grep NoNewPrivs /proc/self/status
+			env; echo CHOICE=$${ABSENT-none}; echo multi=$$(echo $MULTI); echo shop=$SHOP
 			echo oom_score_adj=$$(cat /proc/self/oom_score_adj)
 			touch /new 2>/dev/null || echo root is read-only
 			echo data=$$(cat /data/file); cat /etc/resolv.conf /etc/hosts
@@ -109,7 +122,10 @@ func run(t *testing.T, client *cri.Client, pod *corev1.Pod) string {
 	defer release()
 	message := write("message", "", 0o666)
 	config, err := podspec.Container(pod, &pod.Spec.Containers[0], podspec.ContainerOptions{
-		Image: image, PodIPs: podIPs, Mounts: map[string]string{"data": volume}, MemoryCapacity: 1 << 30,
+		ConfigMaps: map[string]*corev1.ConfigMap{"settings": {Data: map[string]string{"COLOR": "red"}}},
+		Secrets:    map[string]*corev1.Secret{"login": {Data: map[string][]byte{"USER": []byte("me"), "MULTI": []byte("two\nlines")}}},
+		Services:   []*corev1.Service{service("shop", "shop", "10.96.0.7", corev1.ServicePort{Port: 80})},
+		Image:      image, PodIPs: podIPs, Mounts: map[string]string{"data": volume}, MemoryCapacity: 1 << 30,
 		HostsFile: write("hosts", string(podspec.HostsFile(pod, podIPs, "cluster.local", nil)), 0o644), TermMessageFile: message,
 	})
 	require.NoError(t, err)

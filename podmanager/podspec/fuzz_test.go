@@ -33,6 +33,7 @@ func FuzzPod(f *testing.F) {
 	}
 	f.Add([]byte(`{"spec":{"containers":[{"env":[{"valueFrom":{"resourceFieldRef":{"resource":"limits.cpu","divisor":"1e30"}}}],"resources":{"limits":{"cpu":"-1e30","hugepages-":"1","hugepages-0":"9e99"}}}]}}`))
 	f.Add([]byte(`{"spec":{"containers":[{"env":[{"valueFrom":{"resourceFieldRef":{"resource":"limits.memory","divisor":"1e2000000000"}}}],"resources":{"limits":{"cpu":"1e2000000000","memory":"1e2000000000"},"requests":{"cpu":"1"}}}]}}`))
+	f.Add([]byte(`{"spec":{"runtimeClassName":"x","overhead":{"cpu":"1e30"},"containers":[{"envFrom":[{"prefix":"=","configMapRef":{"name":"settings"}},{}],"env":[{"name":"$(A)","valueFrom":{"secretKeyRef":{"name":"login","key":"USER"}}}],"volumeDevices":[{}]}]}}`))
 	f.Add([]byte(`{"spec":{"ephemeralContainers":[{"targetContainerName":"x","lifecycle":{"preStop":{}},"livenessProbe":{}}],"volumes":[{"projected":{"sources":[{}]}}]}}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		if slowQuantity.Match(content) {
@@ -59,9 +60,13 @@ func translateAll(pod *corev1.Pod) {
 	_, _ = podspec.Sandbox(pod, podspec.SandboxOptions{ClusterDomain: "cluster.local", ClusterDNS: []string{"10.0.0.1"}})
 	_ = podspec.HostsFile(pod, []string{"10.0.0.9"}, "", nil)
 	_ = podspec.QOSClass(pod)
+	_ = podspec.SandboxWarnings(pod, podspec.SandboxOptions{})
 	opts := podspec.ContainerOptions{Image: &runtimeapi.Image{Id: "x"}, Mounts: map[string]string{}, MemoryCapacity: 1}
+	objects(&opts)
+	opts.Services = []*corev1.Service{service(pod.Namespace, "db", "10.0.0.1", corev1.ServicePort{Port: 1})}
 	for _, volume := range pod.Spec.Volumes {
 		opts.Mounts[volume.Name] = "/v"
+		opts.Devices = opts.Mounts
 	}
 	for i := range pod.Spec.InitContainers {
 		_, _ = podspec.Container(pod, &pod.Spec.InitContainers[i], opts)

@@ -14,10 +14,7 @@ const etcHosts = "/etc/hosts"
 // mounts lists the volumes of the container in the order of its spec, then the
 // files that the agent provides.
 func mounts(pod *corev1.Pod, c located, opts ContainerOptions) ([]*runtimeapi.Mount, error) {
-	volumes := make(map[string]*corev1.VolumeSource, len(pod.Spec.Volumes))
-	for i := range pod.Spec.Volumes {
-		volumes[pod.Spec.Volumes[i].Name] = &pod.Spec.Volumes[i].VolumeSource
-	}
+	volumes := volumeSources(pod)
 	var list []*runtimeapi.Mount
 	for i, wanted := range c.VolumeMounts {
 		hostPath := opts.Mounts[wanted.Name]

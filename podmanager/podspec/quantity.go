@@ -20,15 +20,16 @@ func value(quantity resource.Quantity) int64 {
 	return int64(quantity.Sign()) * math.MaxInt64
 }
 
-// milliValue is the quantity in thousandths, cut to what can be multiplied
-// with any factor of this package.
+// mostMilliCPU can be multiplied with any factor of this package.
+const mostMilliCPU = math.MaxInt64 / 1000 / cpuPeriod
+
+// milliValue is the quantity in thousandths, cut to mostMilliCPU.
 func milliValue(quantity resource.Quantity) int64 {
-	const most = math.MaxInt64 / 1000 / cpuPeriod
-	if quantity.AsApproximateFloat64() > most/1000 {
-		return most
+	if quantity.AsApproximateFloat64() > mostMilliCPU/1000 {
+		return mostMilliCPU
 	}
 	if !bounded(quantity) {
-		return -most
+		return -mostMilliCPU
 	}
 	return quantity.MilliValue()
 }

@@ -42,8 +42,8 @@ func containerResources(pod *corev1.Pod, c located, opts ContainerOptions) (*run
 	}
 	limits := c.Resources.Limits
 	resources := &runtimeapi.LinuxContainerResources{
-		CpuShares:          cpuShares(c.Resources),
-		CpuQuota:           cpuQuota(limits[corev1.ResourceCPU]),
+		CpuShares:          cpuShares(milliCPURequest(c.Resources)),
+		CpuQuota:           cpuQuota(milliValue(limits[corev1.ResourceCPU])),
 		CpuPeriod:          cpuPeriod,
 		MemoryLimitInBytes: value(limits[corev1.ResourceMemory]),
 		OomScoreAdj:        oomScore(pod, c, opts.MemoryCapacity),
@@ -55,22 +55,27 @@ func containerResources(pod *corev1.Pod, c located, opts ContainerOptions) (*run
 	return resources, nil
 }
 
-// cpuShares is the container's weight when CPUs are contended: by its request,
-// or its limit when it requests nothing.
-func cpuShares(resources corev1.ResourceRequirements) int64 {
+// milliCPURequest is the CPU that a container requests, which is its limit when
+// it does not say.
+func milliCPURequest(resources corev1.ResourceRequirements) int64 {
 	cpu, requested := resources.Requests[corev1.ResourceCPU]
 	if !requested {
 		cpu = resources.Limits[corev1.ResourceCPU]
 	}
-	return min(max(milliValue(cpu)*sharesPerCPU/1000, minShares), maxShares)
+	return milliValue(cpu)
 }
 
-// cpuQuota is how long the container may run in each period, 0 without a limit.
-func cpuQuota(limit resource.Quantity) int64 {
-	if limit.IsZero() {
+// cpuShares is the weight of a request when CPUs are contended.
+func cpuShares(milliCPU int64) int64 {
+	return min(max(min(milliCPU, mostMilliCPU)*sharesPerCPU/1000, minShares), maxShares)
+}
+
+// cpuQuota is how long a limit allows to run in each period, 0 without a limit.
+func cpuQuota(milliCPU int64) int64 {
+	if milliCPU == 0 {
 		return 0
 	}
-	return max(milliValue(limit)*cpuPeriod/1000, minQuota)
+	return max(min(milliCPU, mostMilliCPU)*cpuPeriod/1000, minQuota)
 }
 
 // oomScore is the kernel's bonus on the container's memory use when it looks

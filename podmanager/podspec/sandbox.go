@@ -35,6 +35,10 @@ type SandboxOptions struct {
 	// ClusterDomain is the DNS domain of the cluster, such as "cluster.local".
 	ClusterDomain string
 
+	// RuntimeHandlers are the runtime's handlers by the name of the RuntimeClass.
+	// See RuntimeHandler.
+	RuntimeHandlers map[string]string
+
 	// AllowedUnsafeSysctls are the sysctls that pods may set beside the safe
 	// ones; "net.core.*" allows all that begin so. See CheckSysctls.
 	AllowedUnsafeSysctls []string
@@ -44,6 +48,9 @@ type SandboxOptions struct {
 // caller's and shares nothing with the pod that may change. Errors are *Error.
 func Sandbox(pod *corev1.Pod, opts SandboxOptions) (*runtimeapi.PodSandboxConfig, error) {
 	if err := CheckSysctls(pod, opts.AllowedUnsafeSysctls); err != nil {
+		return nil, err
+	}
+	if _, err := RuntimeHandler(pod, opts.RuntimeHandlers); err != nil {
 		return nil, err
 	}
 	config, err := sandboxConfig(pod, opts)
@@ -65,6 +72,7 @@ func sandboxConfig(pod *corev1.Pod, opts SandboxOptions) (*runtimeapi.PodSandbox
 	if err != nil {
 		return nil, err
 	}
+	dns, _ := dnsConfig(pod, opts)
 	logRoot := opts.LogRoot
 	if logRoot == "" {
 		logRoot = DefaultLogRoot
@@ -78,7 +86,7 @@ func sandboxConfig(pod *corev1.Pod, opts SandboxOptions) (*runtimeapi.PodSandbox
 		},
 		Hostname:     hostname,
 		LogDirectory: crilog.PodDirectory(logRoot, pod.Namespace, pod.Name, pod.UID),
-		DnsConfig:    dnsConfig(pod, opts),
+		DnsConfig:    dns,
 		PortMappings: portMappings(pod),
 		Labels:       cri.SandboxLabels(pod),
 		Annotations:  cri.SandboxAnnotations(pod),
@@ -95,6 +103,8 @@ func sandboxLinux(pod *corev1.Pod, opts SandboxOptions) (*runtimeapi.LinuxPodSan
 	return &runtimeapi.LinuxPodSandboxConfig{
 		CgroupParent: opts.CgroupParent,
 		Sysctls:      sysctls(security),
+		Resources:    sandboxResources(pod),
+		Overhead:     sandboxOverhead(pod),
 		SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{
 			NamespaceOptions:         namespaces(pod),
 			SelinuxOptions:           selinux(security.SELinuxOptions),

@@ -234,11 +234,10 @@ func TestForbiddenSysctls(t *testing.T) {
 
 func TestWhatTheSandboxCannotDoYetIsNamed(t *testing.T) {
 	for field, change := range map[string]func(*corev1.PodSpec){
-		"spec.runtimeClassName": func(s *corev1.PodSpec) { s.RuntimeClassName = ptr("kata") },
-		"spec.hostUsers":        func(s *corev1.PodSpec) { s.HostUsers = ptr(false) },
-		"spec.resourceClaims":   func(s *corev1.PodSpec) { s.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu"}} },
-		"spec.resources":        func(s *corev1.PodSpec) { s.Resources = &corev1.ResourceRequirements{Limits: list("cpu", "1")} },
-		"spec.os.name":          func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: corev1.Windows} },
+		"spec.hostUsers":      func(s *corev1.PodSpec) { s.HostUsers = ptr(false) },
+		"spec.resourceClaims": func(s *corev1.PodSpec) { s.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu"}} },
+		"spec.resources":      func(s *corev1.PodSpec) { s.Resources = &corev1.ResourceRequirements{Limits: list("cpu", "1")} },
+		"spec.os.name":        func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: corev1.Windows} },
 		"spec.securityContext.supplementalGroupsPolicy": func(s *corev1.PodSpec) {
 			s.SecurityContext = &corev1.PodSecurityContext{SupplementalGroupsPolicy: ptr(corev1.SupplementalGroupsPolicy("New"))}
 		},

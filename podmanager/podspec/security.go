@@ -67,7 +67,7 @@ func containerSecurity(pod *corev1.Pod, c located, opts ContainerOptions) (*runt
 		ApparmorProfile:          legacy, //nolint:staticcheck // older runtimes read only this
 	}
 	if deref(own.ProcMount) != corev1.UnmaskedProcMount {
-		security.MaskedPaths = slices.Clone(maskedPaths)
+		security.MaskedPaths = slices.Concat(maskedPaths, opts.MaskedPaths)
 		security.ReadonlyPaths = slices.Clone(readonlyPaths)
 	}
 	return security, nil

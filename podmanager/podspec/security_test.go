@@ -232,6 +232,16 @@ func TestProcMount(t *testing.T) {
 	assert.Empty(t, got.ReadonlyPaths)
 }
 
+func TestMaskedPathsOfTheNode(t *testing.T) {
+	throttle := "/sys/devices/system/cpu/cpu0/thermal_throttle"
+	opts := options(func(o *podspec.ContainerOptions) { o.MaskedPaths = []string{throttle} })
+	got := container(t, newPod(), opts).Linux.SecurityContext
+	assert.Contains(t, got.MaskedPaths, throttle)
+	assert.Contains(t, got.MaskedPaths, "/proc/kcore", "beside what is masked everywhere")
+	unmasked := secured(&corev1.SecurityContext{ProcMount: ptr(corev1.UnmaskedProcMount)}, nil)
+	assert.Empty(t, container(t, unmasked, opts).Linux.SecurityContext.MaskedPaths)
+}
+
 func TestResultsShareNothing(t *testing.T) {
 	first := security(t, secured(nil, nil))
 	first.MaskedPaths[0] = "changed"

@@ -12,8 +12,6 @@ import (
 func unsupportedInPod(pod *corev1.Pod) error {
 	spec := &pod.Spec
 	switch {
-	case deref(spec.RuntimeClassName) != "":
-		return unsupported(specPath.Child("runtimeClassName"))
 	case spec.HostUsers != nil && !*spec.HostUsers:
 		return unsupported(specPath.Child("hostUsers"))
 	case len(spec.ResourceClaims) > 0:
@@ -28,12 +26,7 @@ func unsupportedInPod(pod *corev1.Pod) error {
 
 // unsupportedInContainer is the same for a container.
 func unsupportedInContainer(c located) error {
-	switch {
-	case len(c.EnvFrom) > 0:
-		return unsupported(c.path.Child("envFrom"))
-	case len(c.VolumeDevices) > 0:
-		return unsupported(c.path.Child("volumeDevices"))
-	case len(c.Resources.Claims) > 0:
+	if len(c.Resources.Claims) > 0 {
 		return unsupported(c.path.Child("resources", "claims"))
 	}
 	for _, name := range sortedNames(c.Resources.Limits) {
@@ -42,28 +35,14 @@ func unsupportedInContainer(c located) error {
 		}
 	}
 	for i := range c.Env {
-		if err := unsupportedInEnv(c.Env[i].ValueFrom, c.path.Child("env").Index(i).Child("valueFrom")); err != nil {
-			return err
+		if source := c.Env[i].ValueFrom; source != nil && source.FileKeyRef != nil {
+			return unsupported(c.path.Child("env").Index(i).Child("valueFrom", "fileKeyRef"))
 		}
 	}
 	for i := range c.VolumeMounts {
 		if err := unsupportedInMount(&c.VolumeMounts[i], c.path.Child("volumeMounts").Index(i)); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func unsupportedInEnv(source *corev1.EnvVarSource, path *field.Path) error {
-	switch {
-	case source == nil:
-		return nil
-	case source.ConfigMapKeyRef != nil:
-		return unsupported(path.Child("configMapKeyRef"))
-	case source.SecretKeyRef != nil:
-		return unsupported(path.Child("secretKeyRef"))
-	case source.FileKeyRef != nil:
-		return unsupported(path.Child("fileKeyRef"))
 	}
 	return nil
 }
