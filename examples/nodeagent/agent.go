@@ -90,7 +90,7 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	}, podsync.Config{
 		Root:      opts.root,
 		LogLinks:  opts.containerLogs,
-		Sandbox:   podspec.SandboxOptions{LogRoot: opts.podLogs},
+		Sandbox:   sandboxOptions(opts, logger),
 		Container: containerOptions(a.node),
 		Recorder:  a.events,
 		Logger:    logger,

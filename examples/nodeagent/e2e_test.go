@@ -63,6 +63,7 @@ func TestE2E(t *testing.T) {
 				{"containers start and stop in their order, with their hooks", orderOfLife},
 				{"what containers leave to say is in the status", farewells},
 				{"a pod past its deadline is ended", pastItsDeadline},
+				{"restart counts and last states survive", countsSurvive},
 				{"edited resources are given to the running container", editedResources},
 				{"an ephemeral container joins a running pod", debuggedPod},
 				{"a hundred pods at once, and one that cannot start", manyPods},

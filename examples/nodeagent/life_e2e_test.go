@@ -277,3 +277,44 @@ func debuggedPod(b *board) {
 	assert.Len(b.t, b.containers("web"), 3, "it is started once")
 	assert.Equal(b.t, []string{"web Running 2/2 0"}, b.lines())
 }
+
+const twiceFailedPod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, uid: uid-NAME}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: runs, emptyDir: {}}]
+  containers:
+    - name: app
+      image: IMAGE
+      command: [sh, -c, 'if [ -f /runs/2 ]; then sleep 100000; fi; if [ -f /runs/1 ]; then touch /runs/2; fi; touch /runs/1; exit 5']
+      volumeMounts: [{name: runs, mountPath: /runs}]
+`
+
+func countsSurvive(b *board) {
+	b.write("twice.yaml", manifest(twiceFailedPod, "twice"))
+	agent := b.start()
+	b.awaitLines(60*time.Second, "twice Running 1/1 2")
+	before := b.pods()[0].Status.ContainerStatuses[0]
+	require.NotNil(b.t, before.LastTerminationState.Terminated)
+	assert.Equal(b.t, int32(5), before.LastTerminationState.Terminated.ExitCode)
+
+	agent.kill()
+	b.daemon.Kill()
+	b.daemon.Restart()
+	agent = b.start()
+	b.awaitLines(60*time.Second, "twice Running 1/1 2")
+	b.await(30*time.Second, "the garbage is collected", func() bool { return len(b.containers("twice")) == 2 })
+	assert.Equal(b.t, before, b.pods()[0].Status.ContainerStatuses[0])
+
+	for _, c := range b.containers("twice") { // even the last dead one may go
+		if c.State == runtimeapi.ContainerState_CONTAINER_EXITED {
+			require.NoError(b.t, b.client.RemoveContainer(b.t.Context(), c.Id))
+		}
+	}
+	agent.kill()
+	b.start()
+	b.awaitLines(60*time.Second, "twice Running 1/1 2")
+	assert.Equal(b.t, before.LastTerminationState, b.pods()[0].Status.ContainerStatuses[0].LastTerminationState)
+}

@@ -2,8 +2,11 @@ package main
 
 import (
 	"net"
+	"os"
 	"runtime"
+	"strings"
 
+	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -63,4 +66,20 @@ func containerOptions(node admission.Node) podspec.ContainerOptions {
 		CgroupV2:       cgroupV2(),
 		Allocatable:    node.Allocatable,
 	}
+}
+
+// sandboxOptions is what the configuration of sandboxes depends on here.
+func sandboxOptions(opts options, logger *zap.Logger) podspec.SandboxOptions {
+	sandbox := podspec.SandboxOptions{LogRoot: opts.podLogs, ClusterDomain: opts.clusterDomain}
+	if opts.clusterDNS != "" {
+		sandbox.ClusterDNS = strings.Split(opts.clusterDNS, ",")
+	}
+	content, err := os.ReadFile("/etc/resolv.conf")
+	if err == nil {
+		sandbox.NodeDNS, err = podspec.ParseResolvConf(content)
+	}
+	if err != nil {
+		logger.Warn("pods get the runtime's idea of the node's DNS", zap.Error(err))
+	}
+	return sandbox
 }
