@@ -93,7 +93,7 @@ func NewContainers(rt Runtime, cfg ContainersConfig) *Containers {
 	}
 }
 
-// Run collects at once and then once each period, until ctx ends. It returns
+// Run collects as soon as it is Ready and then once each period, until ctx ends. It returns
 // nil then, and an error only for a policy that is not valid: what a round could
 // not remove is logged and tried again in the next.
 func (c *Containers) Run(ctx context.Context) error {
@@ -107,9 +107,18 @@ func (c *Containers) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(c.cfg.Period):
+		case <-time.After(c.pause()):
 		}
 	}
+}
+
+// pause is the time to the next round. The first one comes soon after Ready: what
+// an earlier agent left is not to wait for a whole period.
+func (c *Containers) pause() time.Duration {
+	if !c.cfg.Ready() {
+		return min(time.Second, c.cfg.Period)
+	}
+	return c.cfg.Period
 }
 
 // Collect does one round: containers, then the sandboxes that this emptied,

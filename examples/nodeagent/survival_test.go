@@ -1,7 +1,11 @@
 package main
 
 import (
+	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,12 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"pgregory.net/rapid"
 
 	"github.com/edged-project/edged/cri/critest"
 )
 
-// survivor is a node with the pod web, whose container app crashes twice and
-// then runs until it is made to end.
+// survivor is a node with the pod web, whose container app crashes some times
+// and then runs until it is made to end.
 type survivor struct {
 	*node
 	up    *cloud
@@ -24,10 +29,10 @@ type survivor struct {
 
 const lastWords = "out of beans"
 
-func newSurvivor(t *testing.T) *survivor {
+func newSurvivor(t *testing.T, crashes int) *survivor {
 	t.Helper()
-	crash := critest.Run{Duration: time.Second, ExitCode: 3, TerminationMessage: lastWords}
-	n := newNode(t, critest.Config{Scripts: []critest.Script{{Container: "app", Runs: []critest.Run{crash, crash, {}}}}})
+	runs := slices.Repeat([]critest.Run{{Duration: time.Second, ExitCode: 3, TerminationMessage: lastWords}}, crashes)
+	n := newNode(t, critest.Config{Scripts: []critest.Script{{Container: "app", Runs: append(runs, critest.Run{})}}})
 	s := &survivor{node: n, up: newCloud(podNamed("web", corev1.RestartPolicyAlways, "app"))}
 	s.agent = n.start(s.up)
 	return s
@@ -49,12 +54,18 @@ func (s *survivor) restartAgent(away time.Duration) {
 }
 
 // removeDead removes every dead container, as a collector that keeps none does.
-func (s *survivor) removeDead() {
+func (s *survivor) removeDead() { s.removeIn(runtimeapi.ContainerState_CONTAINER_EXITED) }
+
+func (s *survivor) removeRunning() { s.removeIn(runtimeapi.ContainerState_CONTAINER_RUNNING) }
+
+func (s *survivor) removeIn(state runtimeapi.ContainerState) {
 	s.t.Helper()
-	exited := &runtimeapi.ContainerStateValue{State: runtimeapi.ContainerState_CONTAINER_EXITED}
-	dead, err := s.agent.runtime.ListContainers(s.t.Context(), &runtimeapi.ContainerFilter{State: exited})
-	require.NoError(s.t, err)
-	for _, c := range dead {
+	filter := &runtimeapi.ContainerFilter{State: &runtimeapi.ContainerStateValue{State: state}}
+	containers, err := s.agent.runtime.ListContainers(s.t.Context(), filter)
+	for ; err != nil; containers, err = s.agent.runtime.ListContainers(s.t.Context(), filter) {
+		time.Sleep(time.Second) // the runtime restarts
+	}
+	for _, c := range containers {
 		require.NoError(s.t, s.runtime.Vanish(c.GetId()))
 	}
 }
@@ -84,7 +95,7 @@ func TestRestartCountAndLastStateSurvive(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSurvivor(t)
+				s := newSurvivor(t, 2)
 				time.Sleep(20 * time.Second)
 				before := s.app()
 				require.NotNil(t, before.State.Running)
@@ -154,12 +165,12 @@ func TestRestartCountGoesOnAfterAReboot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSurvivor(t)
+				s := newSurvivor(t, 2)
 				time.Sleep(20 * time.Second)
 				require.EqualValues(t, 2, s.app().RestartCount)
 
 				row.happens(s)
-				time.Sleep(25 * time.Second)
+				time.Sleep(35 * time.Second)
 				after := s.app()
 				require.NotNil(t, after.State.Running)
 				assert.EqualValues(t, 3, after.RestartCount)
@@ -176,4 +187,143 @@ func TestRestartCountGoesOnAfterAReboot(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hangPulls makes the pulls of images hang whose names begin so.
+func (n *node) hangPulls(prefix string) {
+	matches := func(c critest.Call) bool { return strings.HasPrefix(c.Image, prefix) }
+	n.runtime.Inject(critest.Fault{Method: "PullImage", Match: matches, Hang: true})
+}
+
+// A pod in trouble is its own trouble: those that come and go beside it do so
+// at once.
+func TestATroubledPodDelaysNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, critest.Config{Execs: []critest.ExecScript{{Pod: "slow", Results: []critest.ExecResult{{Delay: time.Minute}}}}})
+		n.hangPulls("hangs")
+		slow := podNamed("slow", corev1.RestartPolicyAlways, "app")
+		slow.Spec.TerminationGracePeriodSeconds = new(int64(90))
+		slow.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"wait"}}}}
+		stuck := podNamed("stuck", corev1.RestartPolicyAlways, "hangs")
+		homeless := podNamed("homeless", corev1.RestartPolicyAlways, "app")
+		homeless.Spec.Volumes = []corev1.Volume{{Name: "disk", VolumeSource: corev1.VolumeSource{ISCSI: &corev1.ISCSIVolumeSource{}}}}
+		homeless.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "disk", MountPath: "/disk"}}
+		troubled := "homeless ContainerCreating 0/1 0\n%sslow Running 1/1 0\nstuck ContainerCreating 0/1 0"
+		var others []*corev1.Pod
+		var run strings.Builder
+		for i := range 10 {
+			others = append(others, podNamed(fmt.Sprintf("other-%d", i), corev1.RestartPolicyAlways, "app", "sidekick"))
+			fmt.Fprintf(&run, "other-%d Running 2/2 0\n", i)
+		}
+		up := newCloud(slow)
+		a := n.start(up)
+		time.Sleep(2 * time.Second)
+		require.Equal(t, "slow Running 1/1 0", a.table())
+
+		up.set(append(others, stuck, homeless)...) // slow begins to stop
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, fmt.Sprintf(troubled, run.String()), a.table())
+
+		up.set(stuck, homeless)
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, fmt.Sprintf(troubled, ""), a.table())
+
+		up.set(podNamed("late", corev1.RestartPolicyAlways, "app"), homeless)
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, "homeless ContainerCreating 0/1 0\nlate Running 1/1 0\nslow Running 1/1 0", a.table(), "a hanging pull is given up with its pod")
+		time.Sleep(time.Minute)
+		assert.Equal(t, "homeless ContainerCreating 0/1 0\nlate Running 1/1 0", a.table())
+	})
+}
+
+// As many hanging pulls as there may be at once hold up the others, but not for ever.
+func TestHangingPullsGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, critest.Config{Images: []critest.Image{{Name: "here"}}})
+		n.hangPulls("hangs")
+		var pods []*corev1.Pod
+		for i := range 3 {
+			name := fmt.Sprintf("hangs-%d", i)
+			pods = append(pods, podNamed(name, corev1.RestartPolicyAlways, name))
+		}
+		up := newCloud(pods...)
+		a := n.start(up)
+		time.Sleep(2 * time.Second)
+		present := podNamed("present", corev1.RestartPolicyAlways, "here")
+		present.Spec.Containers[0].ImagePullPolicy = corev1.PullIfNotPresent
+		up.set(append(pods, present, podNamed("web", corev1.RestartPolicyAlways, "app"))...)
+		time.Sleep(2 * time.Second)
+		const hanging = "hangs-0 ContainerCreating 0/1 0\nhangs-1 ContainerCreating 0/1 0\nhangs-2 ContainerCreating 0/1 0\n"
+		assert.Equal(t, hanging+"present Running 1/1 0\nweb ContainerCreating 0/1 0", a.table(), "what is there needs no turn")
+		time.Sleep(time.Minute)
+		assert.Equal(t, hanging+"present Running 1/1 0\nweb Running 1/1 0", a.table())
+	})
+}
+
+// mishap is what befalls the survivor, and how long nothing else does then.
+type mishap struct {
+	Name string
+	Then time.Duration
+}
+
+// takesTraces reports whether the number of the newest run may be lost with it.
+func (m mishap) takesTraces() bool { return m.Name == "logs removed" || m.Name == "running removed" }
+
+var mishaps = map[string]func(*survivor){
+	"crash":           func(s *survivor) { _ = s.runtime.Exit(s.runtime.ContainerID("web", "app"), 7) }, // if it runs
+	"running removed": (*survivor).removeRunning,
+	"agent restart":   func(s *survivor) { s.restartAgent(time.Second) },
+	"runtime restart": func(s *survivor) { s.runtime.Restart(time.Second) },
+	"reboot":          func(s *survivor) { s.runtime.Reboot(critest.RebootOptions{}) },
+	"wiping reboot":   func(s *survivor) { s.runtime.Reboot(critest.RebootOptions{Wipe: true}) },
+	"dead removed":    (*survivor).removeDead,
+	"logs removed":    (*survivor).removeLogs,
+}
+
+// Whatever befalls a pod in whatever order, its restart count never falls, and as
+// long as its traces are there it counts every start.
+func TestRestartCountNeverFalls(t *testing.T) {
+	drawMishap := rapid.Custom(func(t *rapid.T) mishap {
+		return mishap{
+			Name: rapid.SampledFrom(slices.Sorted(maps.Keys(mishaps))).Draw(t, "mishap"),
+			Then: rapid.SampledFrom([]time.Duration{0, 0, time.Second, 12 * time.Second}).Draw(t, "then"),
+		}
+	})
+	rapid.Check(t, func(rt *rapid.T) {
+		schedule := rapid.SliceOfN(drawMishap, 1, 4).Draw(rt, "schedule")
+		var broken string
+		synctest.Test(t, func(t *testing.T) { broken = newSurvivor(t, 0).live(schedule) })
+		if broken != "" {
+			rt.Fatal(broken)
+		}
+	})
+}
+
+// live plays the schedule and returns what went wrong.
+func (s *survivor) live(schedule []mishap) (broken string) {
+	var most int32
+	pass := func(d time.Duration) {
+		for end := time.Now().Add(d); ; time.Sleep(time.Second) {
+			app := s.app()
+			count := app.RestartCount
+			if count < most && app.Name != "" && broken == "" {
+				broken = fmt.Sprintf("restart count fell from %d to %d", most, count)
+			}
+			most = max(most, count)
+			if !time.Now().Before(end) {
+				return
+			}
+		}
+	}
+	pass(time.Second)
+	for _, each := range schedule {
+		mishaps[each.Name](s)
+		pass(each.Then)
+	}
+	pass(2 * time.Second)
+	starts, known := s.runtime.Count("StartContainer"), !slices.ContainsFunc(schedule, mishap.takesTraces)
+	if s.app().State.Running != nil && known && int(most) != starts-1 && broken == "" {
+		broken = fmt.Sprintf("%d restarts after %d starts", most, starts)
+	}
+	return broken
 }

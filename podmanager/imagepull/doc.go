@@ -18,7 +18,8 @@
 //	puller.Forget(pod.UID) // when the pod is gone
 //
 // A pull has no deadline: it lasts as long as somebody waits for it, and ends
-// when the last of them gives up. Pods share a pull of the same image when they
+// when the last of them gives up. One that hangs does not hold up the others for
+// more than Config.SlowAfter. Pods share a pull of the same image when they
 // have the same credentials. From the call of Ensure to that of release,
 // Leased keeps image garbage collection off the image. Reasons, texts and events
 // are those of the kubelet; none has a secret in it.

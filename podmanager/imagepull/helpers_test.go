@@ -97,6 +97,13 @@ func (f *fakeRuntime) end() {
 	f.running--
 }
 
+// pulling is how many pulls are under way.
+func (f *fakeRuntime) pulling() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.running
+}
+
 // pulls are the images of all pulls so far, in order.
 func (f *fakeRuntime) pulls() []string {
 	f.mu.Lock()

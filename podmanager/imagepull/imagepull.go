@@ -27,8 +27,17 @@ type Config struct {
 	// MaxParallel is how many images are pulled at once; the others wait in the
 	// order in which they came. Default 3: with the kubelet's one, a registry
 	// that does not answer holds up every pod of the node, while many share a
-	// slow link and wear the flash without being done sooner. 1 is serial.
+	// slow link and wear the flash without being done sooner. 1 is serial, but
+	// for slow ones.
 	MaxParallel int
+	// SlowAfter is how long a pull counts against MaxParallel. It goes on after
+	// that, but no longer keeps the others waiting: CRI does not tell a slow pull
+	// from one that makes no progress. So at most MaxParallel more begin in each
+	// SlowAfter, and never more than there are images that somebody waits for.
+	// Default 1 minute: three pulls get some 75 MB in it over 10 Mbit/s, so that
+	// what is usual on the edge is done within its turn, while three pulls from a
+	// dead registry delay the others by no more than that.
+	SlowAfter time.Duration
 	// InitialBackoff is how long an image is left alone after its first failed
 	// pull for a pod; each further failure doubles it, without jitter, as users
 	// know it of the kubelet. Default 10 s.
@@ -51,6 +60,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.MaxParallel <= 0 {
 		c.MaxParallel = 3
+	}
+	if c.SlowAfter <= 0 {
+		c.SlowAfter = time.Minute
 	}
 	if c.InitialBackoff <= 0 {
 		c.InitialBackoff = 10 * time.Second
@@ -77,6 +89,7 @@ type Puller struct {
 	dockerConfig string
 	recorder     Recorder
 	slots        *semaphore.Weighted
+	slowAfter    time.Duration
 	log          *zap.Logger
 
 	mu       sync.Mutex // guards the fields below
@@ -94,6 +107,7 @@ func New(runtime Runtime, cfg Config) *Puller {
 		dockerConfig: cfg.DockerConfig,
 		recorder:     cfg.Recorder,
 		slots:        semaphore.NewWeighted(int64(cfg.MaxParallel)),
+		slowAfter:    cfg.SlowAfter,
 		log:          cfg.Logger.Named("imagepull"),
 		pulls:        map[pullKey]*pull{},
 		failures: failures{

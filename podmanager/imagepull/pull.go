@@ -3,6 +3,7 @@ package imagepull
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -84,11 +85,12 @@ func (p *Puller) leave(shared *pull) {
 func (p *Puller) run(ctx context.Context, shared *pull, spec *runtimeapi.ImageSpec, logins []credentials, sandbox *runtimeapi.PodSandboxConfig) {
 	defer shared.cancel()
 	asked := time.Now()
-	if shared.err = p.slots.Acquire(ctx, 1); shared.err == nil {
+	var endTurn func()
+	if endTurn, shared.err = p.takeTurn(ctx, spec.Image); shared.err == nil {
 		started := time.Now()
 		shared.ref, shared.err = p.try(ctx, spec, logins, sandbox)
 		shared.took = time.Since(started)
-		p.slots.Release(1)
+		endTurn()
 		if shared.err == nil {
 			p.log.Info("pulled image", zap.String("image", spec.Image),
 				zap.Duration("took", shared.took), zap.Duration("waited", started.Sub(asked)))
@@ -98,6 +100,20 @@ func (p *Puller) run(ctx context.Context, shared *pull, spec *runtimeapi.ImageSp
 	delete(p.pulls, shared.key)
 	p.mu.Unlock()
 	close(shared.done)
+}
+
+// takeTurn waits until one more image may be pulled. A turn that lasts too long
+// ends by itself, so that others come on; end does no more then.
+func (p *Puller) takeTurn(ctx context.Context, image string) (end func(), err error) {
+	if err := p.slots.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	release := sync.OnceFunc(func() { p.slots.Release(1) })
+	slow := time.AfterFunc(p.slowAfter, func() {
+		p.log.Warn("pull is slow, others no longer wait for it", zap.String("image", image))
+		release()
+	})
+	return func() { slow.Stop(); release() }, nil
 }
 
 // try pulls with one after the other of the credentials until one does;

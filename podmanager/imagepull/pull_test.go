@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,6 +167,73 @@ func TestWaitingForATurnCanBeGivenUp(t *testing.T) {
 		assert.Equal(t, time.Second, time.Since(begin))
 		require.NoError(t, <-first)
 		assert.Equal(t, []string{"slow:latest"}, runtime.pulls())
+	})
+}
+
+// hangsOn is a pull that never ends for images whose names begin with "hangs",
+// and takes d for all others.
+func hangsOn(d time.Duration) func(context.Context, string) error {
+	return func(ctx context.Context, image string) error {
+		if strings.HasPrefix(image, "hangs") {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return takes(d)(ctx, image)
+	}
+}
+
+func TestHangingPullsDoNotHoldUpTheOthersForEver(t *testing.T) {
+	for name, row := range map[string]struct {
+		slowAfter, want time.Duration
+	}{
+		"by default":    {0, time.Minute},
+		"as configured": {5 * time.Second, 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				puller := imagepull.New(&fakeRuntime{pull: hangsOn(time.Second)}, imagepull.Config{SlowAfter: row.slowAfter})
+				ctx, cancel := context.WithCancel(t.Context())
+				begin := time.Now()
+				var hanging []<-chan error
+				for i := range 3 {
+					hanging = append(hanging, ensure(ctx, puller, "a", fmt.Sprintf("hangs-%d", i)))
+				}
+				require.NoError(t, <-ensure(t.Context(), puller, "b", "nginx"))
+				assert.Equal(t, row.want+time.Second, time.Since(begin))
+
+				begin = time.Now()
+				require.NoError(t, <-ensure(t.Context(), puller, "c", "redis"))
+				assert.Equal(t, time.Second, time.Since(begin), "the slow count no longer")
+
+				cancel()
+				for _, result := range hanging {
+					require.ErrorIs(t, <-result, context.Canceled, "it went on")
+				}
+			})
+		})
+	}
+}
+
+// The number of pulls at once grows by MaxParallel in SlowAfter at most, and
+// the slow ones give back no more than they took.
+func TestSlowPullsGrowByMaxParallelAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runtime := &fakeRuntime{pull: takes(150 * time.Second)}
+		puller := imagepull.New(runtime, imagepull.Config{MaxParallel: 2})
+		var results []<-chan error
+		for i := range 20 {
+			results = append(results, ensure(t.Context(), puller, "a", fmt.Sprintf("image-%d", i)))
+		}
+		time.Sleep(time.Second)
+		for _, want := range []int{2, 4, 6, 6, 6, 6, 6, 6, 6, 6, 4, 2, 0} { // each minute two begin; two end in the middle of the third
+			assert.Equal(t, want, runtime.pulling())
+			time.Sleep(time.Minute)
+		}
+		assert.Equal(t, 6, runtime.most)
+		for _, result := range results {
+			require.NoError(t, <-result)
+		}
+		assert.Len(t, runtime.pulls(), 20)
 	})
 }
 
