@@ -53,8 +53,8 @@ func named(pod *corev1.Pod, namespace, name, uid string) *corev1.Pod {
 }
 
 // run builds one run of a container from a line like "app#2 exited 1": the
-// restart count behind the '#', then the state, then the exit code. Its ID is
-// "app-2".
+// restart count behind the '#', then the state, then the exit code, then the reason
+// if it does not follow from that. Its ID is "app-2".
 func run(line string) *cri.Container {
 	var (
 		name, state     string
@@ -77,6 +77,9 @@ func run(line string) *cri.Container {
 		reason = "Completed"
 		if code != 0 {
 			reason, message = "Error", "it broke"
+		}
+		if len(fields) > 3 {
+			reason = fields[3]
 		}
 	case "created":
 		criState = runtimeapi.ContainerState_CONTAINER_CREATED

@@ -54,9 +54,9 @@ func checkRestarts(pod *corev1.Pod, containers []container, before, now []corev1
 		ended := was.State.Terminated
 		switch {
 		case ended == nil || is.Name == "" || is.State.Terminated != nil:
-		case mayRestart(pod, c, ended.ExitCode):
+		case mayRestart(pod, c, ended):
 		case was.Image != is.Image:
-		case c.role == initOnce && ended.ExitCode == 0:
+		case c.role == initOnce && !hasFailed(c, ended):
 		default:
 			return fmt.Errorf("container %q ended with exit code %d and may not leave that state", c.Name, ended.ExitCode)
 		}

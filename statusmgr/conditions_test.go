@@ -56,6 +56,11 @@ func TestConditionsFollowFromContainers(t *testing.T) {
 			initialized: no("ContainersNotInitialized", "containers with incomplete status: [i]"),
 			allReady:    no("ContainersNotReady", "containers with unready status: [a]"),
 		},
+		"an init container ran out of memory": {
+			policy: always, containers: words{"init:i", "a"}, runs: words{"i#0 exited 0 OOMKilled"},
+			initialized: no("ContainersNotInitialized", "containers with incomplete status: [i]"),
+			allReady:    no("ContainersNotReady", "containers with unready status: [a]"),
+		},
 		"initialized stays when a sidecar goes down": {
 			policy: always, containers: words{"side:s", "a"}, runs: words{"s#0 exited 1", "a#0 running"},
 			initialized: yes, allReady: no("ContainersNotReady", "containers with unready status: [s]"),

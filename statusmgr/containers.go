@@ -28,7 +28,7 @@ func (g *generator) containerStatuses(containers []container, previous []corev1.
 	for _, c := range containers {
 		status := g.containerStatus(c, statusOf(previous, c.Name))
 		g.applyWaiting(c, &status)
-		setReadiness(c.role, &status)
+		setReadiness(c, &status)
 		statuses = append(statuses, status)
 	}
 	return statuses
@@ -139,7 +139,7 @@ func (g *generator) vanished(c container, previous corev1.ContainerStatus) corev
 	ended := previous.State.Terminated
 	passed := c.role == initOnce && g.pastInit()
 	switch {
-	case ended != nil && (ended.ExitCode == 0 || !passed):
+	case ended != nil && (!hasFailed(c, ended) || !passed):
 	case passed:
 		status.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
 			Reason:      reasonCompleted,
@@ -194,7 +194,7 @@ func (g *generator) applyWaiting(c container, status *corev1.ContainerStatus) {
 		return
 	}
 	if t := status.State.Terminated; t != nil {
-		if !mayRestart(g.Pod, c, t.ExitCode) {
+		if !mayRestart(g.Pod, c, t) {
 			return
 		}
 		status.LastTerminationState = corev1.ContainerState{Terminated: t}
@@ -204,12 +204,12 @@ func (g *generator) applyWaiting(c container, status *corev1.ContainerStatus) {
 
 // setReadiness sets started and ready as they are without probes: a container
 // that runs is both, a finished init container has done what it was there for.
-func setReadiness(r role, status *corev1.ContainerStatus) {
+func setReadiness(c container, status *corev1.ContainerStatus) {
 	running := status.State.Running != nil
 	status.Started, status.Ready = &running, running
-	switch r {
+	switch c.role {
 	case initOnce:
-		status.Ready = status.State.Terminated != nil && status.State.Terminated.ExitCode == 0
+		status.Ready = status.State.Terminated != nil && !hasFailed(c, status.State.Terminated)
 	case ephemeral:
 		status.Started, status.Ready = nil, false
 	}

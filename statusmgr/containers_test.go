@@ -263,6 +263,7 @@ func TestReasonNotToStartShowsAsWaiting(t *testing.T) {
 	}{
 		"never created":                {always, nil, "ErrImagePull", false},
 		"created but not started":      {always, []string{"app#0 created"}, "RunContainerError", false},
+		"out of memory, Always":        {always, []string{"app#0 exited 0 OOMKilled"}, "CrashLoopBackOff", true},
 		"ended, to be restarted":       {always, []string{"app#0 exited 1"}, "CrashLoopBackOff", true},
 		"ended well, Always":           {always, []string{"app#0 exited 0"}, "CrashLoopBackOff", true},
 		"failed, OnFailure":            {onFailure, []string{"app#0 exited 1"}, "ImagePullBackOff", true},
@@ -295,6 +296,8 @@ func TestReasonNotToStartIsIgnoredWhereNothingIsToStart(t *testing.T) {
 		"running":                  {newPod(always, "app"), []string{"app#0 running"}, "app", false},
 		"ended, Never":             {newPod(never, "app"), []string{"app#0 exited 1"}, "app", false},
 		"done, OnFailure":          {newPod(onFailure, "app"), []string{"app#0 exited 0"}, "app", false},
+		"out of memory, OnFailure": {newPod(onFailure, "app"), []string{"app#0 exited 0 OOMKilled"}, "app", false},
+		"out of memory, Never":     {newPod(never, "init:i", "app"), []string{"i#0 exited 0 OOMKilled"}, "i", false},
 		"init container is done":   {newPod(always, "init:i", "app"), []string{"i#0 exited 0"}, "i", false},
 		"ephemeral container done": {newPod(always, "app", "debug:d"), []string{"d#0 exited 1"}, "d", false},
 		"pod is being deleted":     {deleted(newPod(always, "app")), []string{"app#0 exited 1"}, "app", false},
@@ -308,6 +311,17 @@ func TestReasonNotToStartIsIgnoredWhereNothingIsToStart(t *testing.T) {
 			assert.Nil(t, container(statusmgr.Generate(in), test.name).State.Waiting)
 		})
 	}
+}
+
+func TestAnInitContainerThatRanOutOfMemoryMayBeInACrashLoop(t *testing.T) {
+	in := input(newPod(onFailure, "init:i", "app"), observed("i#0 exited 0 OOMKilled"))
+	in.Waiting = waiting("i", "CrashLoopBackOff")
+	status := statusmgr.Generate(in)
+	require.NotNil(t, container(status, "i").State.Waiting)
+	assert.Equal(t, "CrashLoopBackOff", container(status, "i").State.Waiting.Reason)
+	assert.Equal(t, "OOMKilled", container(status, "i").LastTerminationState.Terminated.Reason)
+	assert.False(t, container(status, "i").Ready)
+	assert.Equal(t, pending, status.Phase)
 }
 
 func TestCrashLoopKeepsTheLastExit(t *testing.T) {
@@ -331,6 +345,13 @@ func TestCrashLoopKeepsTheLastExit(t *testing.T) {
 
 func TestInitContainerGoneAfterInitialization(t *testing.T) {
 	pod := newPod(always, "init:i", "side:s", "app")
+
+	t.Run("is completed though it ran out of memory once", func(t *testing.T) {
+		before := statusmgr.Generate(input(pod, observed("s#0 running", "i#0 exited 0 OOMKilled")))
+		status := then(before, input(pod, observed("s#0 running", "app#0 running")))
+		assert.Equal(t, "Completed", container(status, "i").State.Terminated.Reason)
+		assert.Equal(t, yes, about(status, corev1.PodInitialized))
+	})
 
 	t.Run("is completed", func(t *testing.T) {
 		status := statusmgr.Generate(input(pod, observed("s#0 running", "app#0 running")))

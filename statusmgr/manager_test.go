@@ -284,6 +284,7 @@ func TestIllegalTransitionIsRefused(t *testing.T) {
 		"Always, done, runs again":                {always, []string{"app", "b"}, []string{"app#0 exited 0", "b#0 running"}, "app", false},
 		"Never, sidecar runs again":               {never, []string{"side:s", "app"}, []string{"s#0 exited 1", "app#0 running"}, "s", false},
 		"Never, init container failed":            {never, []string{"side:s", "init:i", "app"}, []string{"s#0 running", "i#0 exited 1"}, "i", true},
+		"Never, init container out of memory":     {never, []string{"side:s", "init:i", "app"}, []string{"s#0 running", "i#0 exited 0 OOMKilled"}, "i", true},
 		"Never, init container done, new sandbox": {never, []string{"init:i", "app"}, []string{"i#0 exited 0"}, "i", false},
 	}
 	for name, test := range tests {

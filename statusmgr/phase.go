@@ -1,6 +1,8 @@
 package statusmgr
 
 import (
+	"cmp"
+
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -112,8 +114,8 @@ func initPhase(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodPhase {
 }
 
 func failedForGood(pod *corev1.Pod, c container, status corev1.ContainerStatus) bool {
-	code, stopped := exitCode(status)
-	return stopped && code != 0 && !mayRestart(pod, c, code)
+	ended := lastEnd(status)
+	return ended != nil && hasFailed(c, ended) && !mayRestart(pod, c, ended)
 }
 
 // regularPhase looks at the regular containers once the pod is initialized. A
@@ -124,18 +126,18 @@ func regularPhase(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodPhase {
 	var running, stopped, failed, restarting int
 	for _, c := range regularContainers(pod) {
 		s := statusOf(status.ContainerStatuses, c.Name)
-		code, ended := exitCode(s)
+		ended := lastEnd(s)
 		switch {
 		case s.State.Running != nil:
 			running++
-		case !ended:
+		case ended == nil:
 			return corev1.PodPending
 		default:
 			stopped++
-			if code != 0 {
+			if hasFailed(c, ended) {
 				failed++
 			}
-			if mayRestart(pod, c, code) {
+			if mayRestart(pod, c, ended) {
 				restarting++
 			}
 		}
@@ -176,18 +178,12 @@ func finalPhase(statuses []corev1.ContainerStatus) corev1.PodPhase {
 	return corev1.PodSucceeded
 }
 
-// exitCode is how a container that is not running ended last, if it ever did.
-func exitCode(status corev1.ContainerStatus) (code int32, ended bool) {
-	switch {
-	case status.State.Running != nil:
-		return 0, false
-	case status.State.Terminated != nil:
-		return status.State.Terminated.ExitCode, true
-	case status.LastTerminationState.Terminated != nil:
-		return status.LastTerminationState.Terminated.ExitCode, true
-	default:
-		return 0, false
+// lastEnd is how a container that is not running ended last, nil if it never did.
+func lastEnd(status corev1.ContainerStatus) *corev1.ContainerStateTerminated {
+	if status.State.Running != nil {
+		return nil
 	}
+	return cmp.Or(status.State.Terminated, status.LastTerminationState.Terminated)
 }
 
 // initialized reports whether the pod's regular containers may start, or have

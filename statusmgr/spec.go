@@ -51,17 +51,26 @@ func ephemeralContainers(pod *corev1.Pod) []container {
 	return containers
 }
 
-// mayRestart reports whether the container is run again after it ended with
-// the exit code: by the first of its rules that matches, else by its own
-// policy, else by the pod's. Rules without a policy of the container's own are
-// ignored (KEP-5307).
-func mayRestart(pod *corev1.Pod, c container, exitCode int32) bool {
-	if c.role == ephemeral || c.role == initOnce && exitCode == 0 {
+// reasonOOMKilled is what runtimes say of a container that ran out of memory.
+const reasonOOMKilled = "OOMKilled"
+
+// hasFailed reports whether the container ended in a failure: its exit code says
+// so; but an init container that ran out of memory has failed whatever its exit
+// code, as the rest of the pod relies on it.
+func hasFailed(c container, ended *corev1.ContainerStateTerminated) bool {
+	return ended.ExitCode != 0 || c.role == initOnce && ended.Reason == reasonOOMKilled
+}
+
+// mayRestart reports whether the container is run again after it ended like
+// this: by the first of its rules that matches, else by its own policy, else by
+// the pod's. Rules without a policy of the container's own are ignored (KEP-5307).
+func mayRestart(pod *corev1.Pod, c container, ended *corev1.ContainerStateTerminated) bool {
+	if c.role == ephemeral || c.role == initOnce && !hasFailed(c, ended) {
 		return false
 	}
 	policy := pod.Spec.RestartPolicy
 	if c.RestartPolicy != nil {
-		if ruleRestarts(c.RestartPolicyRules, exitCode) {
+		if ruleRestarts(c.RestartPolicyRules, ended.ExitCode) {
 			return true
 		}
 		policy = corev1.RestartPolicy(*c.RestartPolicy)
@@ -70,7 +79,7 @@ func mayRestart(pod *corev1.Pod, c container, exitCode int32) bool {
 	case corev1.RestartPolicyNever:
 		return false
 	case corev1.RestartPolicyOnFailure:
-		return exitCode != 0
+		return hasFailed(c, ended)
 	default:
 		return true
 	}

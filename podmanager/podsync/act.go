@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,18 +21,21 @@ import (
 // something could not be stopped, and stops nothing for what could not be started
 // without its volumes.
 func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, todo actions, rec *record) error {
+	if todo.newSandbox {
+		if err := s.networkReady(ctx, pod); err != nil {
+			s.holdUp(ctx, pod, todo.start, rec, eventNetworkNotReady, "network is not ready", err)
+			return err
+		}
+	}
 	volumes, err := s.rooms.Volumes.Mount(ctx, pod)
 	if err != nil {
-		for _, next := range todo.start {
-			rec.failed[next.spec.Name] = corev1.ContainerStateWaiting{Reason: reasonCreating, Message: err.Error()}
-		}
-		s.warn(pod, nil, eventFailedMount, "Unable to attach or mount volumes: "+err.Error())
+		s.holdUp(ctx, pod, todo.start, rec, eventFailedMount, "Unable to attach or mount volumes", err)
 		return fmt.Errorf("mount volumes: %w", err)
 	}
-	if err := s.clear(ctx, pod, state, todo); err != nil {
+	if err := s.clear(ctx, pod, state, todo, rec); err != nil {
 		return err
 	}
-	if err := s.resizeAll(ctx, pod, state, todo.resize, rec); err != nil {
+	if err := s.resizeAll(ctx, pod, todo.resize, rec); err != nil {
 		return err
 	}
 	if len(todo.start) == 0 && !todo.newSandbox {
@@ -39,30 +43,51 @@ func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, 
 	}
 	sandbox, err := s.sandbox(ctx, pod, todo)
 	if err != nil {
-		for _, next := range todo.start {
-			rec.failed[next.spec.Name] = corev1.ContainerStateWaiting{Reason: reasonCreating, Message: cri.Message(err)}
-		}
-		s.warn(pod, nil, eventFailedSandbox, "Failed to create pod sandbox: "+cri.Message(err))
+		s.holdUp(ctx, pod, todo.start, rec, eventFailedSandbox, "Failed to create pod sandbox", err)
 		return err
 	}
+	s.dropMessageFiles(pod, state, todo.start)
 	return s.startAll(ctx, pod, sandbox, volumes, todo.start, rec)
 }
 
+// dropMessageFiles removes the termination message files of containers that are
+// no more, so that those of a crash loop do not pile up.
+func (s *Syncer) dropMessageFiles(pod *corev1.Pod, state *cri.PodState, starts []start) {
+	for _, next := range starts {
+		if err := s.files.dropTerminations(pod, next.spec.Name, state); err != nil {
+			s.logger.Warn("termination message file stays", podFields(pod, zap.String("container", next.spec.Name), zap.Error(err))...)
+		}
+	}
+}
+
+// holdUp has all the containers that were to be started say why none is. That ctx
+// has ended is nothing to tell: somebody wanted it.
+func (s *Syncer) holdUp(ctx context.Context, pod *corev1.Pod, starts []start, rec *record, event, what string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	for _, next := range starts {
+		rec.failed[next.spec.Name] = corev1.ContainerStateWaiting{Reason: reasonCreating, Message: cri.Message(err)}
+	}
+	s.warn(ctx, pod, nil, event, what+": "+cri.Message(err))
+}
+
 // clear takes away what is in the way of the new.
-func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState, todo actions) error {
+func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState, todo actions, rec *record) error {
 	if todo.newSandbox {
 		if len(state.Sandboxes) > 0 {
 			s.tell(pod, nil, eventSandboxChanged, "Pod sandbox changed, it will be killed and re-created.")
 		}
-		if err := s.stopPod(ctx, pod, state, gracePeriod(pod)); err != nil {
+		if err := s.stopPod(ctx, pod, state, gracePeriod(pod), rec); err != nil {
 			return err
 		}
 	}
 	var group errgroup.Group
 	for _, each := range todo.stop {
+		end := time.Now().Add(gracePeriod(pod))
+		hook := s.takePreStop(pod, each.container, firstOf(state.IPs), end, rec)
 		group.Go(func() error {
-			end := time.Now().Add(gracePeriod(pod))
-			s.preStop(ctx, pod, each.container, firstOf(state.IPs), end)
+			s.preStop(ctx, pod, each.container, hook, end)
 			return s.stopContainer(ctx, pod, each.container, time.Until(end), each.why)
 		})
 	}
@@ -99,7 +124,14 @@ func (s *Syncer) sandbox(ctx context.Context, pod *corev1.Pod, todo actions) (re
 	if !todo.newSandbox {
 		return readySandbox{id: todo.sandbox.GetId(), config: config, ips: cri.SandboxIPs(todo.sandbox)}, nil
 	}
-	return s.createSandbox(ctx, pod, config)
+	made, err := s.createSandbox(ctx, pod, config)
+	if err != nil {
+		return readySandbox{}, err
+	}
+	for _, warning := range podspec.SandboxWarnings(pod, options) {
+		s.warn(ctx, pod, nil, warning.Reason, warning.Message)
+	}
+	return made, nil
 }
 
 // createSandbox makes a sandbox. Once it has begun, the end of ctx does not
@@ -108,13 +140,17 @@ func (s *Syncer) createSandbox(ctx context.Context, pod *corev1.Pod, config *run
 	if err := makeLogDirectory(config.GetLogDirectory()); err != nil {
 		return readySandbox{}, err
 	}
+	handler, err := podspec.RuntimeHandler(pod, s.cfg.Sandbox.RuntimeHandlers)
+	if err != nil {
+		return readySandbox{}, err
+	}
 	release, err := s.takeTurn(ctx)
 	if err != nil {
 		return readySandbox{}, fmt.Errorf("create sandbox: %w", err)
 	}
 	defer release()
 	ctx = context.WithoutCancel(ctx)
-	id, err := s.rooms.Runtime.RunPodSandbox(ctx, config, runtimeHandler(pod))
+	id, err := s.rooms.Runtime.RunPodSandbox(ctx, config, handler)
 	if err != nil {
 		return readySandbox{}, err
 	}
@@ -126,6 +162,11 @@ func (s *Syncer) createSandbox(ctx context.Context, pod *corev1.Pod, config *run
 	return readySandbox{id: id, config: config, ips: cri.SandboxIPs(status.GetStatus())}, nil
 }
 
+// slowStart is how long a start counts against Config.MaxStarts. The bound is
+// there to spare the runtime from bursts; a call that hangs is no load, and must
+// not keep other pods from starting.
+const slowStart = 10 * time.Second
+
 // takeTurn waits until one more start may be under way.
 func (s *Syncer) takeTurn(ctx context.Context) (release func(), err error) {
 	if err := ctx.Err(); err != nil {
@@ -133,7 +174,9 @@ func (s *Syncer) takeTurn(ctx context.Context) (release func(), err error) {
 	}
 	select {
 	case s.starts <- struct{}{}:
-		return func() { <-s.starts }, nil
+		giveBack := sync.OnceFunc(func() { <-s.starts })
+		late := time.AfterFunc(slowStart, giveBack)
+		return func() { late.Stop(); giveBack() }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -154,8 +197,10 @@ func (s *Syncer) startAll(
 			delete(rec.failed, next.spec.Name)
 			continue
 		}
-		rec.failed[next.spec.Name] = waitingFor(err)
-		s.warn(pod, next.spec, eventFailed, failedMessage(rec.failed[next.spec.Name]))
+		if ctx.Err() == nil {
+			rec.failed[next.spec.Name] = waitingFor(err)
+			s.warn(ctx, pod, next.spec, eventFailed, failedMessage(rec.failed[next.spec.Name]))
+		}
 		failures = append(failures, fmt.Errorf("start container %q: %w", next.spec.Name, err))
 		if next.init {
 			break
@@ -175,11 +220,4 @@ func (s *Syncer) armBackOff(restarted start, rec *record) {
 		return other != key && sameContainer(other, key)
 	})
 	rec.crashes[key] = rec.crashes[key].next(restarted.previous.FinishedTime(), time.Now(), s.cfg.MaxCrashDelay)
-}
-
-func runtimeHandler(pod *corev1.Pod) string {
-	if pod.Spec.RuntimeClassName == nil {
-		return ""
-	}
-	return *pod.Spec.RuntimeClassName
 }

@@ -26,5 +26,8 @@
 // started again goes on where the old one stopped, restarts nothing that runs
 // and starts nothing twice. Containers of a pod run on while no agent runs.
 //
-// It does not run probes, or restart all containers of a pod by a restart rule.
+// It does not run probes, or restart all containers of a pod by a restart rule. It
+// removes no container that was ever started: earlier ones stay, those of a
+// replaced sandbox too, so that restarts are counted on, and collecting them as
+// garbage is package gc's work.
 package podsync

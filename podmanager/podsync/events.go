@@ -1,6 +1,7 @@
 package podsync
 
 import (
+	"context"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,7 @@ const (
 	eventSandboxChanged  = "SandboxChanged"
 	eventFailedSandbox   = "FailedCreatePodSandBox"
 	eventFailedMount     = "FailedMount"
+	eventNetworkNotReady = "NetworkNotReady"
 	eventFailedKill      = "FailedKillPod"
 	eventResized         = "ResizeCompleted"
 	eventResizeError     = "ResizeError"
@@ -35,15 +37,19 @@ func (s *Syncer) tell(pod *corev1.Pod, container *corev1.Container, reason, mess
 	s.cfg.Recorder.Event(podspec.Reference(pod, container), corev1.EventTypeNormal, reason, message)
 }
 
-// warn records that something went wrong.
-func (s *Syncer) warn(pod *corev1.Pod, container *corev1.Container, reason, message string) {
+// warn records that something went wrong. When ctx has ended nothing did: somebody
+// wanted an end of what was being done.
+func (s *Syncer) warn(ctx context.Context, pod *corev1.Pod, container *corev1.Container, reason, message string) {
+	if ctx.Err() != nil {
+		return
+	}
 	s.cfg.Recorder.Event(podspec.Reference(pod, container), corev1.EventTypeWarning, reason, message)
 }
 
 // warnOfBackOff records the containers that wait for the end of a back-off.
-func (s *Syncer) warnOfBackOff(pod *corev1.Pod, waiting map[string]corev1.ContainerStateWaiting) {
+func (s *Syncer) warnOfBackOff(ctx context.Context, pod *corev1.Pod, waiting map[string]corev1.ContainerStateWaiting) {
 	for name := range waiting {
-		s.warn(pod, specOf(pod, name), eventBackOff, fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)",
+		s.warn(ctx, pod, specOf(pod, name), eventBackOff, fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)",
 			name, pod.Name, pod.Namespace, pod.UID))
 	}
 }

@@ -1,10 +1,10 @@
 package podsync_test
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,14 +99,93 @@ func TestASandboxThatCannotBeMadeIsToldOfEachContainer(t *testing.T) {
 }
 
 func TestASyncThatIsCutShortTellsNothingOfIt(t *testing.T) {
+	for _, method := range []string{"PullImage", "RunPodSandbox", "CreateContainer", "StartContainer", "ExecSync"} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, critest.Config{})
+				s.runtime.Inject(critest.Fault{Method: method, Times: 1, Hang: true})
+				pod, syncer := podOf("a"), s.syncer()
+				pod.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PostStart: execHook("hello")}
+				_, err := syncer.Sync(endsAfter(t, 5*time.Second), pod)
+				require.Error(t, err)
+				_, err = syncer.Sync(t.Context(), pod)
+				require.NoError(t, err)
+				for _, seen := range s.seen {
+					assert.Empty(t, seen.Waiting, "that the agent ends is no fault of the container")
+				}
+				assert.NotContains(t, strings.Join(s.events, "\n"), "Warning")
+			})
+		})
+	}
+}
+
+func TestAKillThatIsCutShortTellsNothingOfIt(t *testing.T) {
+	for _, method := range []string{"ExecSync", "StopContainer", "StopPodSandbox"} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, critest.Config{})
+				pod, syncer := podOf("a"), s.syncer()
+				pod.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: execHook("bye")}
+				_, err := syncer.Sync(t.Context(), pod)
+				require.NoError(t, err)
+				s.runtime.Inject(critest.Fault{Method: method, Times: 1, Hang: true})
+				require.Error(t, syncer.Kill(endsAfter(t, 5*time.Second), pod, time.Minute))
+				assert.NotContains(t, strings.Join(s.events, "\n"), "Warning")
+			})
+		})
+	}
+}
+
+func TestFailuresAreEventsInTheWordsOfTheKubelet(t *testing.T) {
+	fails := func(method string) func(*stage) {
+		return func(s *stage) {
+			s.runtime.Inject(critest.Fault{Method: method, Times: 1, Err: status.Error(codes.Unknown, "no luck")})
+		}
+	}
+	for _, row := range []struct {
+		name  string
+		spoil func(*stage)
+		want  string
+	}{
+		{"volumes", func(s *stage) { s.volumes.err = errors.New("no disk") },
+			"Warning FailedMount web: Unable to attach or mount volumes: no disk"},
+		{"sandbox", fails("RunPodSandbox"), "Warning FailedCreatePodSandBox web: Failed to create pod sandbox: no luck"},
+		{"image", func(s *stage) { s.images.fail = map[string]error{"a": &pullError{reason: "ErrImagePull"}} },
+			"Warning Failed spec.containers{a}: Error: ErrImagePull"},
+		{"create", fails("CreateContainer"), "Warning Failed spec.containers{a}: Error: no luck"},
+		{"start", fails("StartContainer"), "Warning Failed spec.containers{a}: Error: no luck"},
+		{"kill", fails("StopPodSandbox"), "Warning FailedKillPod web: error killing pod: no luck"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, critest.Config{})
+				row.spoil(s)
+				syncer := s.syncer()
+				_, syncErr := syncer.Sync(t.Context(), podOf("a"))
+				require.Error(t, errors.Join(syncErr, syncer.Kill(t.Context(), podOf("a"), time.Second)))
+				assert.Contains(t, s.events, row.want)
+			})
+		})
+	}
+}
+
+func TestANewSandboxAndABackOffAreEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, critest.Config{})
-		s.runtime.Inject(critest.Fault{Method: "PullImage", Hang: true})
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		_, err := s.syncer().Sync(ctx, podOf("a"))
-		require.Error(t, err)
-		assert.Empty(t, s.last().Waiting, "that the agent ends is no fault of the container")
+		pod, syncer := podOf("a"), s.syncer()
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		require.NoError(t, s.runtime.KillSandbox(s.runtime.SandboxID("web")))
+		_, err = syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Contains(t, s.events, "Normal SandboxChanged web: Pod sandbox changed, it will be killed and re-created.")
+		for range 2 {
+			time.Sleep(time.Second)
+			require.NoError(t, s.runtime.Exit(s.runtime.ContainerID("web", "a"), 1))
+			_, err = syncer.Sync(t.Context(), pod)
+			require.NoError(t, err)
+		}
+		assert.Contains(t, s.events, "Warning BackOff spec.containers{a}: Back-off restarting failed container a in pod web_shop(uid-1)")
 	})
 }
 
@@ -206,5 +285,22 @@ func TestWithoutALogDirectoryThePodSaysWhyItWaits(t *testing.T) {
 		assert.Empty(t, s.changes())
 		assert.Equal(t, "ContainerCreating", s.last().Waiting["a"].Reason)
 		assert.Contains(t, s.last().Waiting["a"].Message, filepath.Join(s.logs, "pods"))
+	})
+}
+
+func TestWhyAContainerDidNotStartIsForgottenWithThePod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		s.images.fail = map[string]error{"a": &pullError{reason: "ErrImagePull"}}
+		_, err := syncer.Sync(t.Context(), pod)
+		require.Error(t, err)
+		require.NotEmpty(t, s.last().Waiting)
+		require.NoError(t, syncer.Kill(t.Context(), pod, time.Second))
+
+		told := len(s.seen)
+		_, err = syncer.Sync(t.Context(), pod)
+		require.Error(t, err)
+		assert.Empty(t, s.seen[told].Waiting, "the same pod that comes back starts afresh")
 	})
 }

@@ -323,11 +323,20 @@ func (s *spy) StopPodSandbox(ctx context.Context, id string) error {
 	return s.Runtime.StopPodSandbox(ctx, id)
 }
 
+// endsAfter is a context that is canceled after a time, as the manager cancels. A
+// deadline would be told to the runtime, which may be the first to act on it.
+func endsAfter(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	time.AfterFunc(d, cancel)
+	return ctx
+}
+
 // podOf is a pod of containers that are named like their images.
 func podOf(names ...string) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "uid-1"},
-		Spec:       corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways},
+		Spec:       corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, DNSPolicy: corev1.DNSDefault},
 	}
 	for _, name := range names {
 		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: name, Image: name})

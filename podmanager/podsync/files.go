@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/podmanager/podspec"
 )
 
@@ -45,9 +46,37 @@ func (f files) hosts(pod *corev1.Pod, podIPs []string, clusterDomain string) (st
 	return path, writeFile(path, podspec.HostsFile(pod, podIPs, clusterDomain, nodeHosts), 0o644)
 }
 
+func (f files) terminationDirectory(pod *corev1.Pod, container string) string {
+	return filepath.Join(f.podDirectory(pod.UID), "containers", container)
+}
+
+// dropTerminations removes the files of the container's earlier starts that no
+// container of the state has mounted. A runtime may tell the path that it resolved,
+// but not another name.
+func (f files) dropTerminations(pod *corev1.Pod, container string, state *cri.PodState) error {
+	mounted := map[string]bool{}
+	for _, c := range state.Containers {
+		for _, mount := range c.GetMounts() {
+			mounted[filepath.Base(mount.GetHostPath())] = true
+		}
+	}
+	dir := f.terminationDirectory(pod, container)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, entry := range entries {
+		if !mounted[entry.Name()] {
+			errs = append(errs, os.Remove(filepath.Join(dir, entry.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // termination makes the file for a container's termination message.
 func (f files) termination(pod *corev1.Pod, container string) (string, error) {
-	dir := filepath.Join(f.podDirectory(pod.UID), "containers", container)
+	dir := f.terminationDirectory(pod, container)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "", fmt.Errorf("make termination message file: %w", err)
 	}

@@ -165,6 +165,31 @@ func TestAPodThatIsActiveForTooLongIsEnded(t *testing.T) {
 	})
 }
 
+func TestADeadlineThatPassedWithoutAnAgentIsInTheFirstStatusOfTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod := podOf("a")
+		pod.Spec.ActiveDeadlineSeconds = new(int64(60))
+		_, err := s.syncer().Sync(t.Context(), pod)
+		require.NoError(t, err)
+		pod.Status.StartTime = s.began.DeepCopy() // as it was stored
+
+		time.Sleep(time.Minute)
+		told, next := len(s.seen), s.syncer()
+		result, err := next.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.True(t, result.Finished)
+		require.Len(t, s.seen, told+1)
+		require.NotNil(t, s.last().Failure)
+		assert.Equal(t, "DeadlineExceeded", s.last().Failure.Reason)
+		told = len(s.events)
+		assert.Equal(t, "Warning DeadlineExceeded web: Pod was active on the node longer than the specified deadline", s.events[told-1])
+		_, err = next.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Len(t, s.events, told, "it is told once")
+	})
+}
+
 func TestContainersHaveTheirHostsFileAndAFreshOneForTheirLastWord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, critest.Config{Scripts: []critest.Script{{Runs: []critest.Run{
@@ -219,5 +244,31 @@ func TestOnlySoManyStartsAreUnderWay(t *testing.T) {
 			require.NoError(t, <-done)
 		}
 		assert.Equal(t, 4*time.Second, time.Since(began))
+	})
+}
+
+func TestAStartThatHangsKeepsNoOtherPodFromStarting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		s.runtime.Inject(critest.Fault{Method: "RunPodSandbox", Hang: true, Match: func(c critest.Call) bool { return c.Pod != "web" }})
+		syncer := s.syncer()
+		done := make(chan error, startLimit)
+		for i := range startLimit {
+			stuck := podOf("a")
+			stuck.Name = fmt.Sprintf("stuck-%d", i)
+			stuck.UID = types.UID(stuck.Name)
+			go func() {
+				_, err := syncer.Sync(t.Context(), stuck)
+				done <- err
+			}()
+		}
+		synctest.Wait()
+		began := time.Now()
+		_, err := syncer.Sync(t.Context(), podOf("a"))
+		require.NoError(t, err)
+		assert.LessOrEqual(t, time.Since(began), 10*time.Second)
+		for range startLimit {
+			require.Error(t, <-done)
+		}
 	})
 }

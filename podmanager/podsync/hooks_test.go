@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/edged-project/edged/podmanager/podspec"
 )
 
 // hookServer is a container with an HTTP server at the loopback address.
@@ -85,4 +87,22 @@ func TestASleepHookEndsWithItsTimeOrItsContext(t *testing.T) {
 		defer cancel()
 		require.ErrorIs(t, sleepHook(ctx, 5*time.Second), context.DeadlineExceeded)
 	})
+}
+
+func TestTheHooksOfAPodOnTheHostsNetworkGoToTheHost(t *testing.T) {
+	syncer := New(Rooms{}, Config{Container: podspec.ContainerOptions{HostIPs: []string{"192.0.2.7", "2001:db8::7"}}})
+	pod := podWith(corev1.RestartPolicyAlways, "a")
+	assert.Equal(t, "10.0.0.1", syncer.hookIP(pod, "10.0.0.1"))
+	assert.Empty(t, syncer.hookIP(pod, ""), "one that has lost its address is not the host")
+	assert.Equal(t, "192.0.2.7", syncer.hookIP(hostNetwork(pod), ""))
+}
+
+func TestWhatIsRememberedOfAContainerGoesWithIt(t *testing.T) {
+	rec := New(Rooms{}, Config{}).record("uid")
+	for _, id := range []string{"a-1", "gone"} {
+		rec.hooked[id], rec.resized[id] = true, "to this"
+	}
+	rec.dropGone(stateWith("ready", "a:running"))
+	assert.Equal(t, map[string]bool{"a-1": true}, rec.hooked)
+	assert.Equal(t, map[string]string{"a-1": "to this"}, rec.resized)
 }

@@ -35,10 +35,10 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 	rec.messages = messages(state, rec.messages)
 	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure})
 	if len(state.Sandboxes)+len(state.Containers) > 0 {
-		err = s.stopPod(ctx, pod, state, grace)
+		err = s.stopPod(ctx, pod, state, grace, rec)
 		s.done(pod, rec)
 		if err != nil {
-			s.warn(pod, nil, eventFailedKill, "error killing pod: "+cri.Message(err))
+			s.warn(ctx, pod, nil, eventFailedKill, "error killing pod: "+cri.Message(err))
 			return err
 		}
 		if state, err = s.rooms.Observer.State(ctx, pod.UID, rec.acted); err != nil {
@@ -67,8 +67,8 @@ func (s *Syncer) publishUnlessOrphan(pod *corev1.Pod, seen Observation) {
 
 // stopPod stops the containers and then the sandboxes. A sandbox is never
 // stopped while a container may still be using its grace period.
-func (s *Syncer) stopPod(ctx context.Context, pod *corev1.Pod, state *cri.PodState, grace time.Duration) error {
-	if err := s.stopContainers(ctx, pod, state, grace); err != nil {
+func (s *Syncer) stopPod(ctx context.Context, pod *corev1.Pod, state *cri.PodState, grace time.Duration, rec *record) error {
+	if err := s.stopContainers(ctx, pod, state, grace, rec); err != nil {
 		return err
 	}
 	var errs []error
@@ -84,7 +84,7 @@ func (s *Syncer) stopPod(ctx context.Context, pod *corev1.Pod, state *cri.PodSta
 // one by one in the reverse of the order in which they started (KEP-753). The
 // preStop hooks of all run at once. All of it takes no longer than grace: when that
 // is spent, nobody waits for a turn.
-func (s *Syncer) stopContainers(ctx context.Context, pod *corev1.Pod, state *cri.PodState, grace time.Duration) error {
+func (s *Syncer) stopContainers(ctx context.Context, pod *corev1.Pod, state *cri.PodState, grace time.Duration, rec *record) error {
 	end := time.Now().Add(grace)
 	var all errgroup.Group
 	turn := make(chan struct{})
@@ -93,8 +93,9 @@ func (s *Syncer) stopContainers(ctx context.Context, pod *corev1.Pod, state *cri
 		mine, next := turn, make(chan struct{})
 		var stopping errgroup.Group
 		for _, c := range together {
+			hook := s.takePreStop(pod, c, firstOf(state.IPs), end, rec)
 			stopping.Go(func() error {
-				s.preStop(ctx, pod, c, firstOf(state.IPs), end)
+				s.preStop(ctx, pod, c, hook, end)
 				awaitTurn(ctx, mine, end)
 				return s.stopContainer(ctx, pod, c, time.Until(end), "")
 			})
@@ -141,30 +142,46 @@ func stopOrder(pod *corev1.Pod, state *cri.PodState) [][]*cri.Container {
 	return order
 }
 
-// preStop runs the container's preStop hook until it ends, but no longer than
-// until the end of the grace period. A hook that fails stops nothing.
-func (s *Syncer) preStop(ctx context.Context, pod *corev1.Pod, c *cri.Container, podIP string, end time.Time) {
+// hook is a handler and what it is for.
+type hook struct {
+	handler *corev1.LifecycleHandler
+	target  hookTarget
+}
+
+// takePreStop returns the preStop hook that is to be run before the container is
+// stopped, nil if there is none. Each is run once: when the stop is cut short or
+// fails, the next one does not begin with the hook again.
+func (s *Syncer) takePreStop(pod *corev1.Pod, c *cri.Container, podIP string, end time.Time, rec *record) *hook {
 	handler, ports := preStopOf(pod, c)
-	if handler == nil || !c.Running() || !time.Now().Before(end) {
+	if handler == nil || !c.Running() || !time.Now().Before(end) || rec.hooked[c.GetId()] {
+		return nil
+	}
+	rec.hooked[c.GetId()] = true
+	return &hook{handler, hookTarget{containerID: c.GetId(), podIP: s.hookIP(pod, podIP), ports: ports}}
+}
+
+// preStop runs the preStop hook, if there is one, until it ends, but no longer
+// than until the end of the grace period. A hook that fails stops nothing.
+func (s *Syncer) preStop(ctx context.Context, pod *corev1.Pod, c *cri.Container, hook *hook, end time.Time) {
+	if hook == nil {
 		return
 	}
-	ctx, cancel := context.WithDeadline(ctx, end)
+	inTime, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	target := hookTarget{containerID: c.GetId(), podIP: s.hookIP(pod, podIP), ports: ports}
-	if err := s.runHook(ctx, handler, target); err != nil {
+	if err := s.runHook(inTime, hook.handler, hook.target); err != nil {
 		s.logger.Warn("preStop hook failed", podFields(pod, zap.String("container", c.Name()), zap.Error(err))...)
-		s.warn(pod, specOf(pod, c.Name()), eventFailedPreStop, "PreStopHook failed")
+		s.warn(ctx, pod, specOf(pod, c.Name()), eventFailedPreStop, "PreStopHook failed")
 	}
 }
 
-// preStopOf finds the hook in the spec, or, of an orphan, in the annotations of
-// the container.
+// preStopOf finds the hook in the spec, or, of a container that is not in it, as
+// of an orphan, in its annotations.
 func preStopOf(pod *corev1.Pod, c *cri.Container) (*corev1.LifecycleHandler, []corev1.ContainerPort) {
 	spec := specOf(pod, c.Name())
 	switch {
 	case spec.Lifecycle != nil:
 		return spec.Lifecycle.PreStop, spec.Ports
-	case isSkeleton(pod):
+	case !inSpec(&pod.Spec, c.Name()):
 		info := c.Info()
 		return info.PreStop, info.Ports
 	default:

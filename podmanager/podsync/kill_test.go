@@ -187,3 +187,55 @@ func TestSidecarsStopTogetherWhenTheGraceIsSpent(t *testing.T) {
 		assert.Equal(t, 12*time.Second, time.Since(began), "the whole grace for a, the least for all the others")
 	})
 }
+
+func TestWhatHasEndedIsNotWaitedForByTheSidecars(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		pod.Spec.InitContainers = []corev1.Container{{Name: "s", Image: "s", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
+		for range 2 {
+			_, err := syncer.Sync(t.Context(), pod)
+			require.NoError(t, err)
+		}
+		require.NoError(t, s.runtime.Exit(s.runtime.ContainerID("web", "a"), 0))
+		s.changes()
+		began := time.Now()
+		require.NoError(t, syncer.Kill(t.Context(), pod, 30*time.Second))
+		assert.Zero(t, time.Since(began))
+		assert.Equal(t, "StopContainer web/s; StopPodSandbox web", s.changes())
+	})
+}
+
+func TestWhatIsInUnknownStateIsStoppedAndHoldsUpTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		require.NoError(t, s.runtime.SetUnknown(s.runtime.ContainerID("web", "a")))
+		s.changes()
+		s.runtime.Inject(critest.Fault{Method: "StopContainer", Times: 1, Err: status.Error(codes.NotFound, "not now")})
+		s.runtime.Inject(critest.Fault{Method: "StopPodSandbox", Times: 1, Err: status.Error(codes.NotFound, "not now")})
+		require.ErrorContains(t, syncer.Kill(t.Context(), pod, time.Second), `container "a" still runs`)
+		assert.False(t, s.last().Ended)
+		require.NoError(t, syncer.Kill(t.Context(), pod, time.Second))
+		assert.True(t, s.last().Ended)
+	})
+}
+
+func TestAPodThatHasEndedKeepsItsContainersForTheirLogs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{Scripts: []critest.Script{{Runs: []critest.Run{{Duration: time.Second}}}}})
+		pod, syncer := podOf("a"), s.syncer()
+		pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		time.Sleep(2 * time.Second)
+		result, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		require.True(t, result.Finished)
+		require.NoError(t, syncer.Kill(t.Context(), pod, time.Second))
+		assert.Zero(t, s.runtime.Count("RemoveContainer", "RemovePodSandbox"))
+		assert.Len(t, s.state(pod).Containers, 1)
+	})
+}

@@ -63,6 +63,11 @@ func TestTerminationMessages(t *testing.T) {
 		c.Mounts[0].HostPath = t.TempDir()
 		assert.Contains(t, terminationMessage(c), "Error on reading termination log: ")
 	})
+	t.Run("a log that cannot be read", func(t *testing.T) {
+		c := ended(t, 1, fallBack, "")
+		c.LogPath = t.TempDir()
+		assert.Contains(t, terminationMessage(c), "Error reading termination message from logs: ")
+	})
 }
 
 func TestAMessageIsReadOnceAndForgottenWithItsContainer(t *testing.T) {

@@ -104,7 +104,7 @@ func (p *planner) initDone(spec *corev1.Container) bool {
 		return current.Running() && current.HashMatches(spec)
 	}
 	switch {
-	case succeeded(current):
+	case succeeded(p.pod, spec, current):
 		return true
 	case p.planLiving(spec, current, true):
 	case shouldRestart(p.pod, spec, current):

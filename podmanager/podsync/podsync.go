@@ -2,7 +2,10 @@ package podsync
 
 import (
 	"context"
+	"maps"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +32,7 @@ type Runtime interface {
 	RemoveContainer(ctx context.Context, containerID string) error
 	UpdateContainerResources(ctx context.Context, containerID string, resources *runtimeapi.ContainerResources) error
 	ExecSync(ctx context.Context, containerID string, cmd []string, timeout time.Duration) (stdout, stderr []byte, err error)
+	Status(ctx context.Context, verbose bool) (*runtimeapi.StatusResponse, error)
 }
 
 // Observer tells what runs; *pleg.Generator does.
@@ -65,7 +69,7 @@ type Recorder interface {
 	Event(about *corev1.ObjectReference, eventType, reason, message string)
 }
 
-// Rooms are the collaborators of a Syncer. All are needed.
+// Rooms are the collaborators of a Syncer. All but the last two are needed.
 type Rooms struct {
 	Runtime  Runtime
 	Observer Observer
@@ -75,6 +79,21 @@ type Rooms struct {
 	// and when it learns why a container does not start, and returns the status
 	// that was made from it. It must not block.
 	Status func(pod *corev1.Pod, seen Observation) corev1.PodStatus
+	// Objects are asked for what environments refer to. Without them, containers
+	// with such references wait, and say so.
+	Objects Objects
+	// Services are told to containers by their environment, none when it is nil.
+	Services Services
+}
+
+func (r Rooms) withDefaults() Rooms {
+	if r.Objects == nil {
+		r.Objects = noObjects{}
+	}
+	if r.Services == nil {
+		r.Services = noServices{}
+	}
+	return r
 }
 
 // Observation is what a pod's status is made from.
@@ -111,7 +130,8 @@ type Config struct {
 	// but at least 2.
 	MaxStarts int
 	// Sandbox and Container say what podspec needs to know of the node. What
-	// differs from pod to pod in them is filled in by the Syncer.
+	// differs from pod to pod in them is filled in by the Syncer. Default
+	// Container.SeccompRoot: <Root>/seccomp.
 	Sandbox   podspec.SandboxOptions
 	Container podspec.ContainerOptions
 	// Recorder of events, nil records none.
@@ -123,6 +143,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Root == "" {
 		c.Root = "/var/lib/edged"
+	}
+	if c.Container.SeccompRoot == "" {
+		c.Container.SeccompRoot = filepath.Join(c.Root, "seccomp")
 	}
 	if c.MaxStarts <= 0 {
 		c.MaxStarts = max(2, runtime.NumCPU())
@@ -176,6 +199,8 @@ type record struct {
 	published corev1.PodStatus
 	// resized tells to what running containers were resized, by ID.
 	resized map[string]string
+	// hooked are the containers whose preStop hook was begun, by ID.
+	hooked map[string]bool
 	// messages of the ended containers, by ID: each is read once.
 	messages map[string]string
 	// failure is why the node ends the pod.
@@ -186,7 +211,7 @@ type record struct {
 func New(rooms Rooms, cfg Config) *Syncer {
 	cfg = cfg.withDefaults()
 	return &Syncer{
-		rooms:   rooms,
+		rooms:   rooms.withDefaults(),
 		cfg:     cfg,
 		logger:  cfg.Logger.Named("podsync"),
 		files:   files{root: cfg.Root},
@@ -200,10 +225,23 @@ func (s *Syncer) record(uid types.UID) *record {
 	defer s.mu.Unlock()
 	rec := s.records[uid]
 	if rec == nil {
-		rec = &record{crashes: map[string]crash{}, failed: map[string]corev1.ContainerStateWaiting{}, resized: map[string]string{}}
+		rec = &record{
+			crashes: map[string]crash{}, failed: map[string]corev1.ContainerStateWaiting{},
+			resized: map[string]string{}, hooked: map[string]bool{},
+		}
 		s.records[uid] = rec
 	}
 	return rec
+}
+
+// dropGone forgets the containers that the runtime has no more.
+func (r *record) dropGone(state *cri.PodState) {
+	maps.DeleteFunc(r.resized, func(id, _ string) bool { return !has(state, id) })
+	maps.DeleteFunc(r.hooked, func(id string, _ bool) bool { return !has(state, id) })
+}
+
+func has(state *cri.PodState, id string) bool {
+	return slices.ContainsFunc(state.Containers, func(c *cri.Container) bool { return c.GetId() == id })
 }
 
 func (s *Syncer) forget(uid types.UID) {

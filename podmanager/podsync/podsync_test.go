@@ -16,6 +16,7 @@ import (
 
 	"github.com/edged-project/edged/cri/critest"
 	"github.com/edged-project/edged/podmanager"
+	"github.com/edged-project/edged/podmanager/podsync"
 )
 
 func TestAPodIsStartedInOrderAndItsStatusToldFirst(t *testing.T) {
@@ -151,6 +152,40 @@ func TestAfterARebootThePodGoesOnInANewSandbox(t *testing.T) {
 		assert.Len(t, state.ReadySandboxes(), 1)
 		assert.Equal(t, uint32(1), state.Sandboxes[0].Metadata.Attempt)
 		assert.Equal(t, 1, state.Newest("a").RestartCount())
+	})
+}
+
+func TestAfterARebootAPodIsInitializedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{Scripts: []critest.Script{{Container: "i", Runs: []critest.Run{{Duration: time.Second}}}}})
+		pod := podOf("a", "b")
+		pod.Spec.InitContainers = []corev1.Container{
+			{Name: "i", Image: "i"},
+			{Name: "s", Image: "s", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)},
+		}
+		bringUp := func(syncer *podsync.Syncer) {
+			for range 3 {
+				_, err := syncer.Sync(t.Context(), pod)
+				require.NoError(t, err)
+				time.Sleep(2 * time.Second)
+			}
+		}
+		bringUp(s.syncer())
+		require.Len(t, s.state(pod).Running(), 3)
+		s.runtime.Reboot(critest.RebootOptions{})
+		s.changes()
+
+		syncer := s.syncer()
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Equal(t, "StopPodSandbox web; RunPodSandbox web; PullImage i; CreateContainer web/i; StartContainer web/i", s.changes(),
+			"the sandbox and, in the same Sync, the first init container")
+		time.Sleep(2 * time.Second)
+		bringUp(syncer)
+		require.Len(t, s.state(pod).Running(), 3)
+		for _, name := range []string{"i", "s", "a", "b"} {
+			assert.Equal(t, 1, s.state(pod).Newest(name).RestartCount(), name)
+		}
 	})
 }
 

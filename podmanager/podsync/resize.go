@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -37,14 +35,13 @@ func (s *Syncer) wantedResources(pod *corev1.Pod) map[string]*runtimeapi.LinuxCo
 
 // resizeAll resizes containers in place. One that cannot be resized runs on with
 // what it has, and is tried again.
-func (s *Syncer) resizeAll(ctx context.Context, pod *corev1.Pod, state *cri.PodState, resizes []resize, rec *record) error {
-	maps.DeleteFunc(rec.resized, func(id, _ string) bool { return !has(state, id) })
+func (s *Syncer) resizeAll(ctx context.Context, pod *corev1.Pod, resizes []resize, rec *record) error {
 	var errs []error
 	for _, each := range resizes {
 		name, id := each.container.Name(), each.container.GetId()
 		err := s.rooms.Runtime.UpdateContainerResources(ctx, id, &runtimeapi.ContainerResources{Linux: each.resources})
 		if err != nil {
-			s.warn(pod, specOf(pod, name), eventResizeError, "Pod resize error: "+cri.Message(err))
+			s.warn(ctx, pod, specOf(pod, name), eventResizeError, "Pod resize error: "+cri.Message(err))
 			errs = append(errs, fmt.Errorf("resize container %q: %w", name, err))
 			continue
 		}
@@ -53,8 +50,4 @@ func (s *Syncer) resizeAll(ctx context.Context, pod *corev1.Pod, state *cri.PodS
 		s.logger.Info("container resized", podFields(pod, zap.String("container", name), zap.String("id", id))...)
 	}
 	return errors.Join(errs...)
-}
-
-func has(state *cri.PodState, id string) bool {
-	return slices.ContainsFunc(state.Containers, func(c *cri.Container) bool { return c.GetId() == id })
 }

@@ -16,10 +16,16 @@ func isSidecar(container *corev1.Container) bool {
 	return container.RestartPolicy != nil && *container.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
-// succeeded reports whether the container has done its work. One that ran out
-// of memory has not, whatever its exit code.
-func succeeded(c *cri.Container) bool {
-	return c.Exited() && c.GetExitCode() == 0 && c.GetReason() != reasonOOMKilled
+// succeeded reports whether the container has done its work. Its exit code says
+// so; but an init container that ran out of memory has not done it, whatever its
+// exit code, as the rest of the pod relies on it.
+func succeeded(pod *corev1.Pod, spec *corev1.Container, c *cri.Container) bool {
+	return c.Exited() && c.GetExitCode() == 0 && !(c.GetReason() == reasonOOMKilled && isInit(pod, spec))
+}
+
+// isInit reports whether the container is an init container, be it a sidecar.
+func isInit(pod *corev1.Pod, spec *corev1.Container) bool {
+	return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == spec.Name })
 }
 
 // shouldRestart reports whether a container that does not run any more is to
@@ -36,7 +42,7 @@ func shouldRestart(pod *corev1.Pod, spec *corev1.Container, c *cri.Container) bo
 	case corev1.RestartPolicyNever:
 		return false
 	case corev1.RestartPolicyOnFailure:
-		return !succeeded(c)
+		return !succeeded(pod, spec, c)
 	default:
 		return true
 	}

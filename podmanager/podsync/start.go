@@ -27,7 +27,7 @@ func (s *Syncer) start(ctx context.Context, pod *corev1.Pod, sandbox readySandbo
 	if err != nil {
 		return &startError{reasonCreateConfig, err}
 	}
-	options, err := s.containerOptions(pod, next.spec, sandbox, volumes)
+	options, err := s.containerOptions(ctx, pod, next.spec, sandbox, volumes)
 	if err != nil {
 		return &startError{reasonCreateConfig, err}
 	}
@@ -54,11 +54,14 @@ func (s *Syncer) start(ctx context.Context, pod *corev1.Pod, sandbox readySandbo
 // containerOptions is what the container's configuration depends on, with the
 // files that are mounted into it.
 func (s *Syncer) containerOptions(
-	pod *corev1.Pod, spec *corev1.Container, sandbox readySandbox, volumes map[string]string,
+	ctx context.Context, pod *corev1.Pod, spec *corev1.Container, sandbox readySandbox, volumes map[string]string,
 ) (options podspec.ContainerOptions, err error) {
 	options = s.cfg.Container
 	options.PodIPs = sandbox.ips
 	options.Mounts = volumes
+	if err = s.fetchObjects(ctx, pod, spec, &options); err != nil {
+		return options, err
+	}
 	if options.HostsFile, err = s.files.hosts(pod, sandbox.ips, s.cfg.Sandbox.ClusterDomain); err != nil {
 		return options, err
 	}
@@ -103,7 +106,7 @@ func (s *Syncer) postStart(ctx context.Context, pod *corev1.Pod, spec *corev1.Co
 	if ctx.Err() != nil {
 		return ctx.Err() // nobody waits for the hook any more, which is not its fault
 	}
-	s.warn(pod, spec, eventFailedPostStart, "PostStartHook failed")
+	s.warn(ctx, pod, spec, eventFailedPostStart, "PostStartHook failed")
 	failure := &startError{reasonPostStart, fmt.Errorf("postStart hook: %w", err)}
 	if err := s.rooms.Runtime.StopContainer(ctx, id, wholeSeconds(gracePeriod(pod))); err != nil && !cri.IsNotFound(err) {
 		return errors.Join(failure, err)
@@ -132,19 +135,19 @@ func (s *Syncer) linkLog(pod *corev1.Pod, container, id, logFile string) {
 }
 
 // restartCount counts on from the instance that is replaced. One that was
-// never started is not counted. Where the runtime remembers none, the log files
-// tell; and where these are gone too, the status does, which never counts back.
+// never started is not counted. Where the runtime has forgotten the newest, the
+// log files tell; and where these are gone too, the status does, which never
+// counts back.
 func restartCount(sandbox readySandbox, next start, status corev1.PodStatus) (int, error) {
 	published := publishedRestarts(status, next.spec.Name)
-	switch {
-	case next.previous == nil:
-		logs, err := crilog.NextRestartCount(filepath.Join(sandbox.config.GetLogDirectory(), crilog.ContainerDirectory(next.spec.Name)))
-		return max(logs, published), err
-	case neverStarted(next.previous):
+	if next.previous != nil && neverStarted(next.previous) {
 		return max(next.previous.RestartCount(), published), nil
-	default:
-		return max(next.previous.RestartCount()+1, published), nil
 	}
+	logged, err := crilog.NextRestartCount(filepath.Join(sandbox.config.GetLogDirectory(), crilog.ContainerDirectory(next.spec.Name)))
+	if err != nil || next.previous == nil {
+		return max(logged, published), err
+	}
+	return max(next.previous.RestartCount()+1, logged, published), nil
 }
 
 func publishedRestarts(status corev1.PodStatus, container string) int {

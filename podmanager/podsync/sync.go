@@ -24,20 +24,22 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	if err != nil {
 		return podmanager.Result{}, fmt.Errorf("observe pod: %w", err)
 	}
+	rec.dropGone(state)
 	s.linkLogs(pod, state, rec)
 	now := time.Now()
 	todo := plan(pod, state, rec.crashes, s.cfg.MaxCrashDelay, now)
 	todo.planResizes(pod, state, s.wantedResources(pod), rec.resized)
 	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
 	rec.messages = messages(state, rec.messages)
-	status := s.publish(pod, state, rec, todo.waiting)
-	if end := deadline(pod, status); !end.IsZero() {
-		if !now.Before(end) {
-			return s.fail(pod, rec, deadlineExceeded), nil
-		}
-		todo.retryAt = earliest(todo.retryAt, end)
+	if passed(deadline(pod, rec.published), now) {
+		s.fail(ctx, pod, rec, deadlineExceeded)
 	}
-	s.warnOfBackOff(pod, todo.waiting)
+	s.publish(pod, state, rec, todo.waiting)
+	if rec.failure != nil {
+		return podmanager.Result{Finished: true}, nil
+	}
+	todo.retryAt = earliest(todo.retryAt, deadline(pod, rec.published))
+	s.warnOfBackOff(ctx, pod, todo.waiting)
 	if todo.idle() || todo.finished {
 		return podmanager.Result{Finished: todo.finished, RetryAt: todo.retryAt}, nil
 	}
@@ -54,20 +56,18 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	return podmanager.Result{RetryAt: retryAt}, err
 }
 
-// fail has the pod ended by a decision of the node. Its Kill says so.
-func (s *Syncer) fail(pod *corev1.Pod, rec *record, failure Failure) podmanager.Result {
+// fail has the pod ended by a decision of the node.
+func (s *Syncer) fail(ctx context.Context, pod *corev1.Pod, rec *record, failure Failure) {
+	if rec.failure == nil {
+		s.warn(ctx, pod, nil, failure.Reason, failure.Message)
+	}
 	rec.failure = &failure
-	s.warn(pod, nil, failure.Reason, failure.Message)
-	return podmanager.Result{Finished: true}
 }
 
 // publish hands on what was observed. A back-off says more of a container than
 // the error of an earlier start.
-func (s *Syncer) publish(
-	pod *corev1.Pod, state *cri.PodState, rec *record, backOff map[string]corev1.ContainerStateWaiting,
-) corev1.PodStatus {
+func (s *Syncer) publish(pod *corev1.Pod, state *cri.PodState, rec *record, backOff map[string]corev1.ContainerStateWaiting) {
 	waiting := maps.Clone(rec.failed)
 	maps.Copy(waiting, backOff)
-	rec.published = s.rooms.Status(pod, Observation{State: state, Waiting: waiting, Messages: rec.messages})
-	return rec.published
+	rec.published = s.rooms.Status(pod, Observation{State: state, Waiting: waiting, Messages: rec.messages, Failure: rec.failure})
 }
