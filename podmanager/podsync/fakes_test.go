@@ -34,6 +34,7 @@ type stage struct {
 	mu     sync.Mutex // guards what follows
 	seen   []podsync.Observation
 	began  metav1.Time
+	phase  corev1.PodPhase // what the status says
 	events []string
 }
 
@@ -90,7 +91,7 @@ func (s *stage) see(_ *corev1.Pod, seen podsync.Observation) corev1.PodStatus {
 	if s.began.IsZero() {
 		s.began = metav1.Now()
 	}
-	return corev1.PodStatus{StartTime: &s.began}
+	return corev1.PodStatus{StartTime: &s.began, Phase: s.phase}
 }
 
 // Event keeps an event in short: "Warning Failed app: Error: no space".

@@ -318,3 +318,18 @@ func TestEveryDecisionRestsOnAnObservationAfterTheLastAction(t *testing.T) {
 		assert.Len(t, s.state(pod).Running(), 2)
 	})
 }
+
+func TestNothingStartsOfAPodWhoseStatusSaysThatItHasEnded(t *testing.T) {
+	for _, phase := range []corev1.PodPhase{corev1.PodSucceeded, corev1.PodFailed} {
+		t.Run(string(phase), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, critest.Config{})
+				s.phase = phase
+				result, err := s.syncer().Sync(t.Context(), podOf("a"))
+				require.NoError(t, err)
+				assert.True(t, result.Finished)
+				assert.Empty(t, s.changes())
+			})
+		})
+	}
+}

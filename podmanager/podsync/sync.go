@@ -35,7 +35,7 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 		s.fail(ctx, pod, rec, deadlineExceeded)
 	}
 	s.publish(pod, state, rec, todo.waiting)
-	if rec.failure != nil {
+	if rec.failure != nil || terminal(rec.published.Phase) {
 		return podmanager.Result{Finished: true}, nil
 	}
 	todo.retryAt = earliest(todo.retryAt, deadline(pod, rec.published))
@@ -54,6 +54,13 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 		err = nil
 	}
 	return podmanager.Result{RetryAt: retryAt}, err
+}
+
+// terminal reports whether the pod's status says that it has ended. It may know
+// more than the runtime, which has forgotten the containers of a pod that is not
+// to be restarted; and it was published, so that nothing may start again.
+func terminal(phase corev1.PodPhase) bool {
+	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
 // fail has the pod ended by a decision of the node.
