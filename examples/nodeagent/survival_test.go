@@ -267,7 +267,7 @@ type mishap struct {
 }
 
 // takesTraces reports whether the number of the newest run may be lost with it.
-func (m mishap) takesTraces() bool { return m.Name == "logs removed" || m.Name == "running removed" }
+func (m mishap) takesTraces() bool { return m.Name == "logs removed" }
 
 var mishaps = map[string]func(*survivor){
 	"crash":           func(s *survivor) { _ = s.runtime.Exit(s.runtime.ContainerID("web", "app"), 7) }, // if it runs

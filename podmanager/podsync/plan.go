@@ -108,6 +108,9 @@ func (p *planner) worthRestarting() bool {
 	if len(p.state.Containers) == 0 {
 		return true
 	}
+	if slices.ContainsFunc(p.pod.Spec.InitContainers, p.failedForGood) {
+		return false
+	}
 	for i := range p.pod.Spec.Containers {
 		spec := &p.pod.Spec.Containers[i]
 		if previous := p.state.Newest(spec.Name); previous != nil {
@@ -119,6 +122,12 @@ func (p *planner) worthRestarting() bool {
 		}
 	}
 	return false
+}
+
+// failedForGood reports whether an init container has failed and may not run again.
+func (p *planner) failedForGood(init corev1.Container) bool {
+	last := p.state.Newest(init.Name)
+	return last != nil && last.Exited() && !succeeded(p.pod, &init, last) && !shouldRestart(p.pod, &init, last)
 }
 
 // planSandbox starts the pod over in a new sandbox.

@@ -442,3 +442,11 @@ func TestAnEphemeralContainerIsToldItsTarget(t *testing.T) {
 	todo := plan(pod, stateWith("ready", "a:running"), nil, maxCrashDelay, now)
 	assert.Equal(t, "a-1", todo.start[0].target)
 }
+
+func TestAPodWhoseInitContainerFailedForGoodDoesNotInitializeAgain(t *testing.T) {
+	onFailure := corev1.ContainerRestartPolicyOnFailure
+	pod := podWith(corev1.RestartPolicyNever, "init:i", "a")
+	pod.Spec.Containers[0].RestartPolicy = &onFailure
+	assert.Equal(t, "finished", plan(pod, stateWith("notready", "i:exited(1)"), nil, maxCrashDelay, now).written())
+	assert.Equal(t, "sandbox 1, start i", plan(pod, stateWith("notready", "i:exited(0)"), nil, maxCrashDelay, now).written())
+}

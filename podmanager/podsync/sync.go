@@ -27,7 +27,7 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	rec.dropGone(state)
 	s.linkLogs(pod, state, rec)
 	now := time.Now()
-	todo := plan(pod, state, rec.crashes, s.cfg.MaxCrashDelay, now)
+	todo := plan(pod, recall(state, lastStatus(pod, rec)), rec.crashes, s.cfg.MaxCrashDelay, now)
 	todo.planResizes(pod, state, s.wantedResources(pod), rec.resized)
 	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
 	rec.messages = messages(state, rec.messages)
