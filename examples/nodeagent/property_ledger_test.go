@@ -29,6 +29,7 @@ type ledger struct {
 	sandboxes map[string]*runtimeapi.PodSandbox // by ID
 	reported  *promises
 	exempted  []types.UID // have lived before: their counts may begin anew
+	awayUntil time.Time   // the runtime tells of no ends before
 	fate      critest.Delivery
 	fates     int // events that it still hits
 	said      []line
@@ -152,7 +153,7 @@ func (l *ledger) note(status *runtimeapi.ContainerStatus, sandbox string, pod *r
 		l.runs[status.GetId()] = r
 	}
 	r.state, r.code, r.reason = status.GetState(), status.GetExitCode(), status.GetReason()
-	r.started, r.doubtful, r.gone = status.GetStartedAt() != 0, false, false
+	r.started, r.doubtful, r.gone = status.GetStartedAt() != 0, !time.Now().After(l.awayUntil), false
 }
 
 // checkStart holds a start against all that is promised. l.mu is held.
@@ -290,10 +291,12 @@ func (l *ledger) runsNow(id string) bool {
 	return l.runs[id] != nil && l.runs[id].mayRun()
 }
 
-// doubt is for when the runtime was away: what ran may have ended.
-func (l *ledger) doubt() {
+// doubt is for when the runtime is away for a while: what ran may have ended, and
+// what is seen meanwhile is not the last word, as nobody is told of ends.
+func (l *ledger) doubt(away time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.awayUntil = time.Now().Add(away)
 	for _, r := range l.runs {
 		r.doubtful = true
 	}

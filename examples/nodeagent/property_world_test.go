@@ -285,7 +285,7 @@ func (w *world) hitSandbox(s step, what string, happens func(id string) error) {
 
 func (w *world) reboot(options critest.RebootOptions) {
 	w.runtime.Reboot(options)
-	w.ledger.doubt()
+	w.ledger.doubt(options.Down)
 	w.offUntil = time.Now().Add(options.Down)
 }
 
@@ -365,7 +365,7 @@ var happenings = map[string]func(*world, step){
 	"runtime restarts": func(w *world, s step) {
 		w.ledger.say("the runtime restarts and is away for %s", s.Lasts)
 		w.runtime.Restart(s.Lasts)
-		w.ledger.doubt()
+		w.ledger.doubt(s.Lasts)
 	},
 	"reboot": func(w *world, s step) {
 		w.ledger.say("the host reboots and is away for %s", s.Lasts)
