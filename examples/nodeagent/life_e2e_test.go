@@ -28,14 +28,13 @@ func manifest(text, name string) string {
 }
 
 // In the order in which they are to happen, each container tells of its start
-// and end, the hooks in files of the shared volume.
+// and end, and the exec hooks, through its output, of theirs.
 const orderedPod = `
 apiVersion: v1
 kind: Pod
 metadata: {name: NAME, uid: uid-NAME}
 spec:
   terminationGracePeriodSeconds: 20
-  volumes: [{name: shared, emptyDir: {}}]
   initContainers:
     - {name: first, image: IMAGE, command: [sh, -c, 'echo "first begins"; sleep 1; echo "first ends"']}
     - name: sidecar
@@ -50,12 +49,10 @@ spec:
       lifecycle:
         postStart: {exec: {command: [sh, -c, 'sleep 1; echo "one is welcomed" > /proc/1/fd/1']}}
         preStop: {exec: {command: [sh, -c, 'echo "one is warned" > /proc/1/fd/1; sleep 1']}}
-      volumeMounts: [{name: shared, mountPath: /shared}]
     - name: two
       image: IMAGE
       command: [sh, -c, 'trap "echo \"two ends\"; exit 0" TERM; echo "two begins"; while true; do sleep 0.1; done']
       lifecycle: {preStop: {sleep: {seconds: 1}}}
-      volumeMounts: [{name: shared, mountPath: /shared}]
 `
 
 // spoken returns what the containers of a pod said, by the timestamps of their

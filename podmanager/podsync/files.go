@@ -1,6 +1,7 @@
 package podsync
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -42,8 +43,12 @@ func (f files) hosts(pod *corev1.Pod, podIPs []string, clusterDomain string) (st
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return "", fmt.Errorf("make hosts file: %w", err)
 	}
+	content := podspec.HostsFile(pod, podIPs, clusterDomain, nodeHosts)
+	if present, err := os.ReadFile(path); err == nil && bytes.Equal(present, content) {
+		return path, nil // a restart is to cost the flash nothing, and running containers no empty moment
+	}
 	// Written in place: running containers have the file mounted, not its name.
-	return path, writeFile(path, podspec.HostsFile(pod, podIPs, clusterDomain, nodeHosts), 0o644)
+	return path, writeFile(path, content, 0o644)
 }
 
 func (f files) terminationDirectory(pod *corev1.Pod, container string) string {
