@@ -189,6 +189,30 @@ func TestRestartCountGoesOnAfterAReboot(t *testing.T) {
 	}
 }
 
+// The time that a pod may be active goes on while no agent runs.
+func TestADeadlineOutlivesTheAgent(t *testing.T) {
+	for name, away := range map[string]time.Duration{"over before": 2 * time.Minute, "over after": 10 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pod := podNamed("web", corev1.RestartPolicyAlways, "app")
+				pod.Spec.ActiveDeadlineSeconds = new(int64(60))
+				s := &survivor{node: newNode(t, critest.Config{}), up: newCloud(pod)}
+				s.agent = s.start(s.up)
+				time.Sleep(30 * time.Second)
+				require.Equal(t, "web Running 1/1 0", s.agent.table())
+				began := s.agent.status("uid-web").StartTime
+
+				s.restartAgent(away)
+				time.Sleep(max(2*time.Second, time.Until(began.Add(62*time.Second))))
+				ended := s.agent.status("uid-web")
+				assert.Equal(t, []string{"Failed", "DeadlineExceeded"}, []string{string(ended.Phase), ended.Reason})
+				assert.Equal(t, began, ended.StartTime)
+				assert.Nil(t, ended.ContainerStatuses[0].State.Running)
+			})
+		})
+	}
+}
+
 // hangPulls makes the pulls of images hang whose names begin so.
 func (n *node) hangPulls(prefix string) {
 	matches := func(c critest.Call) bool { return strings.HasPrefix(c.Image, prefix) }

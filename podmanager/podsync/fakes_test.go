@@ -116,6 +116,7 @@ func (s *stage) last() podsync.Observation {
 type observer struct {
 	client *cri.Client
 	ended  map[string]*runtimeapi.ContainerStatus
+	blind  error // why it is not healthy
 }
 
 func (o *observer) State(ctx context.Context, uid types.UID, _ time.Time) (*cri.PodState, error) {
@@ -163,6 +164,8 @@ func (o *observer) container(ctx context.Context, id string) (*runtimeapi.Contai
 }
 
 func (o *observer) Refresh(types.UID) {}
+
+func (o *observer) Healthy() error { return o.blind }
 
 func (o *observer) Pods(ctx context.Context, _ time.Time) ([]*cri.PodState, error) {
 	sandboxes, err := o.client.ListPodSandbox(ctx, nil)

@@ -41,6 +41,8 @@ type Observer interface {
 	State(ctx context.Context, uid types.UID, notBefore time.Time) (*cri.PodState, error)
 	// Refresh asks for an observation of the pod soon. It does not block.
 	Refresh(uid types.UID)
+	// Healthy says why observations are too old to act on, nil when they are not.
+	Healthy() error
 	// Pods returns every pod that the runtime knows by a listing after notBefore,
 	// waiting for it. UID, Namespace and Name are there; sandboxes and containers
 	// only of pods that were looked at since.

@@ -6,15 +6,21 @@ import (
 	"maps"
 	"time"
 
+	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/podmanager"
 )
 
+// blindRetry is how soon Sync is to be tried again while the runtime cannot be
+// observed: the longest pause of the kubelet's sync loop.
+const blindRetry = 5 * time.Second
+
 // Sync observes the pod, publishes its status and does what brings its
 // containers closer to its spec. It blocks for as long as an image pull takes;
-// when ctx ends it stops between two steps. It is idempotent.
+// when ctx ends it stops between two steps. It is idempotent. While the observer
+// is not healthy it does nothing.
 //
 // The result says when a back-off ends, and whether the pod has run to its end.
 // An error means that something could not be done now; the status tells why.
@@ -23,6 +29,10 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	state, err := s.rooms.Observer.State(ctx, pod.UID, rec.acted)
 	if err != nil {
 		return podmanager.Result{}, fmt.Errorf("observe pod: %w", err)
+	}
+	if err := s.rooms.Observer.Healthy(); err != nil {
+		s.logger.Debug("pod is left alone, as nobody knows what runs", podFields(pod, zap.Error(err))...)
+		return podmanager.Result{RetryAt: time.Now().Add(blindRetry)}, nil
 	}
 	rec.dropGone(state)
 	s.linkLogs(pod, state, rec)
