@@ -34,6 +34,12 @@ type Input struct {
 	// in for it. Of each name the newest two runs matter. What Previous says of
 	// an ended container is kept when the message is no longer here.
 	Messages map[string]string
+	// Health is what the probes of the running containers have found, by the
+	// runtime's container ID. Of a container that is not in it, nothing has been
+	// found yet: what Previous says of that very container stands, and one that is
+	// new is not ready, or not started, if it has a probe for that. Nil means that
+	// nobody probes: what runs is started and ready.
+	Health map[string]Health
 	// Failure condemns the pod whatever its containers did: it is Failed, for
 	// this reason, as soon as none of them may run any more.
 	Failure *Failure
@@ -49,6 +55,15 @@ type Input struct {
 	Finished bool
 	// Now dates the start of the pod and the changes of its conditions.
 	Now time.Time
+}
+
+// Health is what the probes of a running container have found.
+type Health struct {
+	// Started: its startup probe has succeeded, or it has none.
+	Started bool
+	// Ready: its readiness probe succeeds, or it has none. It shows only on a
+	// container that is started.
+	Ready bool
 }
 
 // Failure is why a pod is failed by a decision of the node instead of by its

@@ -84,7 +84,7 @@ func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState
 	}
 	var group errgroup.Group
 	for _, each := range todo.stop {
-		end := time.Now().Add(gracePeriod(pod))
+		end := time.Now().Add(each.grace)
 		hook := s.takePreStop(pod, each.container, firstOf(state.IPs), end, rec)
 		group.Go(func() error {
 			s.preStop(ctx, pod, each.container, hook, end)
@@ -209,15 +209,19 @@ func (s *Syncer) startAll(
 	return errors.Join(failures...)
 }
 
-// armBackOff makes the next exit of a container that is restarted after an exit
-// wait longer.
+// armBackOff makes the next exit of a container that is started again wait longer.
 func (s *Syncer) armBackOff(restarted start, rec *record) {
-	if restarted.previous == nil || !restarted.previous.Exited() {
+	if !restarted.again {
 		return
+	}
+	now := time.Now()
+	ended := now // just stopped, unless it has ended by itself
+	if restarted.previous.Exited() {
+		ended = restarted.previous.FinishedTime()
 	}
 	key := crashKey(restarted.spec)
 	maps.DeleteFunc(rec.crashes, func(other string, _ crash) bool {
 		return other != key && sameContainer(other, key)
 	})
-	rec.crashes[key] = rec.crashes[key].next(restarted.previous.FinishedTime(), time.Now(), s.cfg.MaxCrashDelay)
+	rec.crashes[key] = rec.crashes[key].next(ended, now, s.cfg.MaxCrashDelay)
 }

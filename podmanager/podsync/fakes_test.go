@@ -31,7 +31,8 @@ type stage struct {
 	volumes *volumes
 	logs    string
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex                // guards what follows
+	sick   map[string]podsync.Health // by container ID
 	seen   []podsync.Observation
 	began  metav1.Time
 	phase  corev1.PodPhase // what the status says
@@ -66,8 +67,24 @@ func (s *stage) syncerWith(runtime podsync.Runtime, observer podsync.Observer) *
 	cfg.Sandbox.LogRoot = s.logs + "/pods"
 	return podsync.New(podsync.Rooms{
 		Runtime: runtime, Observer: observer, Images: s.images, Volumes: s.volumes,
-		Status: s.see,
+		Status: s.see, Health: s.health,
 	}, cfg)
+}
+
+func (s *stage) health(_ types.UID, containerID string) podsync.Health {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sick[containerID]
+}
+
+// sicken makes a probe fail the container.
+func (s *stage) sicken(containerID string, failed podsync.KillingProbe) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sick == nil {
+		s.sick = map[string]podsync.Health{}
+	}
+	s.sick[containerID] = podsync.Health{Failed: failed}
 }
 
 // changes returns the calls that changed something since the last time.

@@ -33,7 +33,7 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 		return fmt.Errorf("observe pod: %w", err)
 	}
 	rec.messages = messages(state, rec.messages)
-	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure})
+	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure, Ending: true})
 	if len(state.Sandboxes)+len(state.Containers) > 0 {
 		err = s.stopPod(ctx, pod, state, grace, rec)
 		s.done(pod, rec)
@@ -52,7 +52,7 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 		return fmt.Errorf("unmount volumes: %w", err)
 	}
 	rec.messages = messages(state, rec.messages)
-	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure, Ended: true})
+	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure, Ending: true, Ended: true})
 	s.rooms.Images.Forget(pod.UID)
 	s.forget(pod.UID)
 	return nil

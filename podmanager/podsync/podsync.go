@@ -71,7 +71,7 @@ type Recorder interface {
 	Event(about *corev1.ObjectReference, eventType, reason, message string)
 }
 
-// Rooms are the collaborators of a Syncer. All but the last two are needed.
+// Rooms are the collaborators of a Syncer. All but the last three are needed.
 type Rooms struct {
 	Runtime  Runtime
 	Observer Observer
@@ -81,6 +81,9 @@ type Rooms struct {
 	// and when it learns why a container does not start, and returns the status
 	// that was made from it. It must not block.
 	Status func(pod *corev1.Pod, seen Observation) corev1.PodStatus
+	// Health tells what the probes of a running container have found; without it
+	// nothing is ever known against a container. It must not block.
+	Health func(uid types.UID, containerID string) Health
 	// Objects are asked for what environments refer to. Without them, containers
 	// with such references wait, and say so.
 	Objects Objects
@@ -89,6 +92,9 @@ type Rooms struct {
 }
 
 func (r Rooms) withDefaults() Rooms {
+	if r.Health == nil {
+		r.Health = func(types.UID, string) Health { return Health{} }
+	}
 	if r.Objects == nil {
 		r.Objects = noObjects{}
 	}
@@ -108,6 +114,9 @@ type Observation struct {
 	Messages map[string]string
 	// Failure is why the node ends the pod, nil if it does not.
 	Failure *Failure
+	// Ending: the pod's containers are about to be stopped for good, and its probes
+	// are not to end them any more.
+	Ending bool
 	// Ended: nothing of the pod runs, and nothing will again.
 	Ended bool
 }

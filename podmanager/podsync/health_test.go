@@ -1,0 +1,65 @@
+package podsync_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/edged-project/edged/cri/critest"
+	"github.com/edged-project/edged/podmanager/podsync"
+)
+
+func TestAContainerThatFailsItsLivenessProbeIsRestarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a", "b"), s.syncer()
+		sync := func() {
+			t.Helper()
+			_, err := syncer.Sync(t.Context(), pod)
+			require.NoError(t, err)
+		}
+		sync()
+		s.changes()
+
+		s.sicken(s.runtime.ContainerID("web", "a"), podsync.LivenessProbe)
+		sync()
+		assert.Equal(t, "StopContainer web/a; PullImage a; CreateContainer web/a; StartContainer web/a", s.changes(), "the first time at once")
+		assert.Equal(t, 1, s.state(pod).Newest("a").RestartCount())
+		assert.Contains(t, s.events, "Normal Killing spec.containers{a}: Container a failed liveness probe, will be restarted")
+		sync()
+		assert.Empty(t, s.changes())
+
+		s.sicken(s.runtime.ContainerID("web", "a"), podsync.LivenessProbe)
+		sync()
+		assert.Equal(t, "StopContainer web/a", s.changes(), "the second time after a back-off")
+		killed := time.Now()
+		time.Sleep(time.Second)
+		result, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.WithinDuration(t, killed.Add(10*time.Second), result.RetryAt, time.Microsecond)
+		assert.Equal(t, "CrashLoopBackOff", s.last().Waiting["a"].Reason)
+		time.Sleep(10 * time.Second)
+		sync()
+		assert.Equal(t, "PullImage a; CreateContainer web/a; StartContainer web/a", s.changes())
+	})
+}
+
+func TestProbesEndNothingWhileAPodIsKilled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.False(t, s.last().Ending)
+		told := len(s.seen)
+
+		require.NoError(t, syncer.Kill(t.Context(), pod, time.Second))
+		require.Len(t, s.seen[told:], 2)
+		assert.True(t, s.seen[told].Ending)
+		assert.False(t, s.seen[told].Ended)
+		assert.True(t, s.seen[told+1].Ended)
+	})
+}
