@@ -39,6 +39,7 @@ var owned = []corev1.PodConditionType{
 	corev1.PodReady,
 	corev1.ContainersReady,
 	corev1.PodScheduled,
+	corev1.AllContainersRestarting,
 }
 
 // conditions returns the agent's conditions and everybody else's.
@@ -50,6 +51,9 @@ func (g *generator) conditions(status *corev1.PodStatus) []corev1.PodCondition {
 		readyCondition(g.Pod, containersReady),
 		containersReady,
 		isTrue(corev1.PodScheduled),
+	}
+	if restarting := g.restartingCondition(); restarting != nil {
+		conditions = append(conditions, *restarting)
 	}
 	for i := range conditions {
 		g.date(&conditions[i])
@@ -70,6 +74,20 @@ func (g *generator) date(c *corev1.PodCondition) {
 	if previous.Status == c.Status {
 		c.LastTransitionTime = previous.LastTransitionTime
 	}
+}
+
+// restartingCondition says whether the pod is just being restarted as a whole; of a
+// pod that never was, it says nothing.
+func (g *generator) restartingCondition() *corev1.PodCondition {
+	const kind = corev1.AllContainersRestarting
+	condition := isFalse(kind, "", "")
+	switch {
+	case g.RestartingAll:
+		condition = isTrue(kind)
+	case conditionOf(g.previous.Conditions, kind) == nil:
+		return nil
+	}
+	return &condition
 }
 
 // sandboxCondition is False whenever the worker has to replace the sandbox

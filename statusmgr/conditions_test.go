@@ -228,3 +228,24 @@ func TestObservedGenerationFollowsThePodAndNeverFalls(t *testing.T) {
 	assert.EqualValues(t, 5, status.ObservedGeneration)
 	assert.EqualValues(t, 5, condition(status, corev1.PodReady).ObservedGeneration)
 }
+
+func TestARestartOfAllContainers(t *testing.T) {
+	pod := newPod(never, "app", "other")
+	in := input(pod, observed("app#0 exited 42", "other#0 exited 0"))
+	in.RestartingAll = true
+	status := statusmgr.Generate(in)
+	assert.Equal(t, corev1.PodRunning, status.Phase)
+	assert.Equal(t, corev1.ConditionTrue, condition(status, corev1.AllContainersRestarting).Status)
+
+	in = input(pod, observed("app#1 running")) // the others are removed, and not made again yet
+	in.RestartingAll = true
+	status = then(status, in)
+	assert.Equal(t, corev1.PodRunning, status.Phase)
+	other := container(status, "other")
+	assert.NotNil(t, other.State.Waiting)
+	assert.EqualValues(t, 0, other.LastTerminationState.Terminated.ExitCode)
+
+	status = then(status, input(pod, observed("app#1 running", "other#1 running")))
+	assert.Equal(t, corev1.ConditionFalse, condition(status, corev1.AllContainersRestarting).Status)
+	assert.EqualValues(t, 1, container(status, "other").RestartCount)
+}

@@ -140,6 +140,9 @@ func (g *generator) vanished(c container, previous corev1.ContainerStatus) corev
 	ended := previous.State.Terminated
 	passed := c.role == initOnce && g.pastInit()
 	switch {
+	case ended != nil && g.RestartingAll:
+		status.LastTerminationState.Terminated = ended
+		status.State = g.notCreated()
 	case ended != nil && (!hasFailed(c, ended) || !passed):
 	case passed:
 		status.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{

@@ -40,6 +40,9 @@ type Input struct {
 	// new is not ready, or not started, if it has a probe for that. Nil means that
 	// nobody probes: what runs is started and ready.
 	Health map[string]Health
+	// RestartingAll: a restart rule has had every container of the pod ended and
+	// removed, and not all are made again yet (KEP-5532).
+	RestartingAll bool
 	// Failure condemns the pod whatever its containers did: it is Failed, for
 	// this reason, as soon as none of them may run any more.
 	Failure *Failure

@@ -33,16 +33,17 @@ func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
 func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodStatus {
 	previous, _ := a.statuses.Get(pod.UID)
 	status := statusmgr.Generate(statusmgr.Input{
-		Pod:         pod,
-		State:       seen.State,
-		Previous:    previous,
-		Waiting:     seen.Waiting,
-		Messages:    seen.Messages,
-		Failure:     (*statusmgr.Failure)(seen.Failure),
-		RuntimeName: a.runtime.RuntimeName(),
-		HostIPs:     hostIPs(),
-		Finished:    seen.Ended,
-		Now:         time.Now(),
+		Pod:           pod,
+		State:         seen.State,
+		Previous:      previous,
+		Waiting:       seen.Waiting,
+		Messages:      seen.Messages,
+		RestartingAll: seen.RestartingAll,
+		Failure:       (*statusmgr.Failure)(seen.Failure),
+		RuntimeName:   a.runtime.RuntimeName(),
+		HostIPs:       hostIPs(),
+		Finished:      seen.Ended,
+		Now:           time.Now(),
 	})
 	a.statuses.Set(pod, status)
 	return status

@@ -94,10 +94,13 @@ func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, created := range todo.remove {
-		if err := s.rooms.Runtime.RemoveContainer(ctx, created.GetId()); err != nil {
-			return fmt.Errorf("remove container %q that was never started: %w", created.Name(), err)
+	for _, c := range todo.remove {
+		if err := s.rooms.Runtime.RemoveContainer(ctx, c.GetId()); err != nil {
+			return fmt.Errorf("remove container %q: %w", c.Name(), err)
 		}
+	}
+	if todo.restartedBy != nil {
+		s.armBackOff(*todo.restartedBy, rec)
 	}
 	return nil
 }

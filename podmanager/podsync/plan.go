@@ -22,9 +22,11 @@ type actions struct {
 	sandbox *runtimeapi.PodSandboxStatus
 
 	stop   []stop
-	remove []*cri.Container // created, but never started
+	remove []*cri.Container // after what is to be stopped
 	resize []resize
 	start  []start // in order
+	// restartedBy is the end of a container for which all are stopped and removed.
+	restartedBy *start
 
 	// waiting tells why a container is not started yet, by container name.
 	waiting map[string]corev1.ContainerStateWaiting
@@ -162,6 +164,9 @@ func (p *planner) planSandbox() {
 func (p *planner) planContainers() {
 	p.stopStrangers()
 	p.planEphemeral()
+	if p.planRestartAll() {
+		return
+	}
 	if !p.planInits() {
 		return
 	}

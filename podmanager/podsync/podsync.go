@@ -112,6 +112,8 @@ type Observation struct {
 	Waiting map[string]corev1.ContainerStateWaiting
 	// Messages are what ended containers left to say, by container ID.
 	Messages map[string]string
+	// RestartingAll: all containers are being restarted by a restart rule of one.
+	RestartingAll bool
 	// Failure is why the node ends the pod, nil if it does not.
 	Failure *Failure
 	// Ending: the pod's containers are about to be stopped for good, and its probes

@@ -44,7 +44,7 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	if passed(deadline(pod, rec.published), now) {
 		s.fail(ctx, pod, rec, deadlineExceeded)
 	}
-	s.publish(pod, state, rec, todo.waiting)
+	s.publish(pod, state, rec, todo)
 	if rec.failure != nil || terminal(rec.published.Phase) {
 		return podmanager.Result{Finished: true}, nil
 	}
@@ -57,7 +57,7 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	err = s.act(ctx, pod, state, todo, rec)
 	s.done(pod, rec)
 	if ctx.Err() == nil && !maps.Equal(before, rec.failed) {
-		s.publish(pod, state, rec, todo.waiting)
+		s.publish(pod, state, rec, todo)
 	}
 	retryAt := earliest(todo.retryAt, retryTime(err))
 	if onlyWaiting(err) {
@@ -94,8 +94,11 @@ func (s *Syncer) fail(ctx context.Context, pod *corev1.Pod, rec *record, failure
 
 // publish hands on what was observed. A back-off says more of a container than
 // the error of an earlier start.
-func (s *Syncer) publish(pod *corev1.Pod, state *cri.PodState, rec *record, backOff map[string]corev1.ContainerStateWaiting) {
+func (s *Syncer) publish(pod *corev1.Pod, state *cri.PodState, rec *record, todo actions) {
 	waiting := maps.Clone(rec.failed)
-	maps.Copy(waiting, backOff)
-	rec.published = s.rooms.Status(pod, Observation{State: state, Waiting: waiting, Messages: rec.messages, Failure: rec.failure})
+	maps.Copy(waiting, todo.waiting)
+	rec.published = s.rooms.Status(pod, Observation{
+		State: state, Waiting: waiting, Messages: rec.messages, Failure: rec.failure,
+		RestartingAll: restartingAll(pod, state, todo, lastStatus(pod, rec)),
+	})
 }
