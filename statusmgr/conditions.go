@@ -1,6 +1,7 @@
 package statusmgr
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,6 +41,7 @@ var owned = []corev1.PodConditionType{
 	corev1.ContainersReady,
 	corev1.PodScheduled,
 	corev1.AllContainersRestarting,
+	corev1.DisruptionTarget,
 }
 
 // conditions returns the agent's conditions and everybody else's.
@@ -54,6 +56,9 @@ func (g *generator) conditions(status *corev1.PodStatus) []corev1.PodCondition {
 	}
 	if restarting := g.restartingCondition(); restarting != nil {
 		conditions = append(conditions, *restarting)
+	}
+	if disruption := g.disruptionCondition(status); disruption != nil {
+		conditions = append(conditions, *disruption)
 	}
 	for i := range conditions {
 		g.date(&conditions[i])
@@ -88,6 +93,21 @@ func (g *generator) restartingCondition() *corev1.PodCondition {
 		return nil
 	}
 	return &condition
+}
+
+// disruptionCondition is there as soon as the pod has failed by a decision of the
+// node, not before, and stays. Others may have set it first.
+func (g *generator) disruptionCondition(status *corev1.PodStatus) *corev1.PodCondition {
+	const kind = corev1.DisruptionTarget
+	if g.Failure != nil && g.Failure.Disruption != "" && status.Phase == corev1.PodFailed {
+		return &corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue, Reason: g.Failure.Disruption, Message: g.Failure.Message}
+	}
+	said := cmp.Or(conditionOf(g.Pod.Status.Conditions, kind), conditionOf(g.previous.Conditions, kind))
+	if said == nil {
+		return nil
+	}
+	kept := *said
+	return &kept
 }
 
 // sandboxCondition is False whenever the worker has to replace the sandbox

@@ -249,3 +249,25 @@ func TestARestartOfAllContainers(t *testing.T) {
 	assert.Equal(t, corev1.ConditionFalse, condition(status, corev1.AllContainersRestarting).Status)
 	assert.EqualValues(t, 1, container(status, "other").RestartCount)
 }
+
+func TestADisruptionIsToldWithTheEnd(t *testing.T) {
+	pod := newPod(always, "app")
+	in := input(pod, observed("app#0 running"))
+	in.Failure = &statusmgr.Failure{Reason: "Evicted", Message: "The node was low on resource: memory.", Disruption: "TerminationByKubelet"}
+	status := statusmgr.Generate(in)
+	assert.Equal(t, corev1.PodConditionType(""), condition(status, corev1.DisruptionTarget).Type, "not while it runs")
+
+	in.State = observed("app#0 exited 137")
+	status = then(status, in)
+	want := corev1.PodCondition{
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
+		Reason: "TerminationByKubelet", Message: "The node was low on resource: memory.",
+	}
+	got := condition(status, corev1.DisruptionTarget)
+	got.LastTransitionTime, got.ObservedGeneration = metav1.Time{}, 0
+	assert.Equal(t, want, got)
+	assert.Equal(t, []string{"Failed", "Evicted"}, []string{string(status.Phase), status.Reason})
+
+	again := then(status, input(pod, observed("app#0 exited 137"))) // by an agent that knows the status only
+	assert.Equal(t, condition(status, corev1.DisruptionTarget), condition(again, corev1.DisruptionTarget))
+}

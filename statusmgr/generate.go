@@ -73,6 +73,10 @@ type Health struct {
 // containers: DeadlineExceeded, Evicted, OutOfcpu and so on.
 type Failure struct {
 	Reason, Message string
+	// Disruption is the reason of the condition DisruptionTarget, which tells a
+	// controller that the pod failed by no fault of its own (KEP-3329); empty for no
+	// such condition.
+	Disruption string
 }
 
 // Generate returns the status of the pod. It is pure and deterministic, changes

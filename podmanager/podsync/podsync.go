@@ -126,6 +126,9 @@ type Observation struct {
 // Failure is a decision of the node to end a pod, as its status words it.
 type Failure struct {
 	Reason, Message string
+	// Disruption is the reason of the condition DisruptionTarget, empty for an end
+	// that is the pod's own fault.
+	Disruption string
 }
 
 // Config of a Syncer. The zero value works.
@@ -189,7 +192,9 @@ type Syncer struct {
 
 	mu      sync.Mutex // guards what follows, but not what the records hold
 	records map[types.UID]*record
-	acted   time.Time // the newest of the records', kept when they go
+	// condemned are the pods that were condemned since they were last looked at.
+	condemned map[types.UID]Failure
+	acted     time.Time // the newest of the records', kept when they go
 }
 
 var (
@@ -229,7 +234,19 @@ func New(rooms Rooms, cfg Config) *Syncer {
 		logger:  cfg.Logger.Named("podsync"),
 		files:   files{root: cfg.Root},
 		starts:  make(chan struct{}, cfg.MaxStarts),
-		records: map[types.UID]*record{},
+		records: map[types.UID]*record{}, condemned: map[types.UID]Failure{},
+	}
+}
+
+// Condemn decides that the pod has failed: from its next Sync or Kill on, its status
+// says so as soon as nothing of it runs, and Sync reports it as finished. Who wants
+// it ended sooner, or within another grace than the pod's own, has it killed. It does
+// not block; the first decision stands.
+func (s *Syncer) Condemn(uid types.UID, failure Failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.condemned[uid]; !ok {
+		s.condemned[uid] = failure
 	}
 }
 
@@ -243,6 +260,9 @@ func (s *Syncer) record(uid types.UID) *record {
 			resized: map[string]string{}, hooked: map[string]bool{},
 		}
 		s.records[uid] = rec
+	}
+	if failure, ok := s.condemned[uid]; ok && rec.failure == nil {
+		rec.failure = &failure
 	}
 	return rec
 }
@@ -261,6 +281,7 @@ func (s *Syncer) forget(uid types.UID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.records, uid)
+	delete(s.condemned, uid)
 }
 
 // done notes that the pod was acted upon, and asks for a look at the outcome.
