@@ -5,6 +5,7 @@ package crilog_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io/fs"
 	"path/filepath"
 	"testing"
@@ -104,8 +105,11 @@ func (c *counter) Write(p []byte) (int, error) {
 func sizeOf(t *testing.T, dir string) (size int64, files int) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return nil // renamed or removed just now
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // renamed or removed just now
+			return nil
+		case err != nil || entry.IsDir():
+			return err
 		}
 		if info, err := entry.Info(); err == nil {
 			size, files = size+info.Size(), files+1

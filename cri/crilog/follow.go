@@ -72,9 +72,9 @@ func (r *reader) ended(ctx context.Context) bool {
 // advance goes over to the next file of the log if this one was rotated away and
 // read to its end, and reports whether it did.
 func (r *reader) advance(ctx context.Context, ended bool) (bool, error) {
-	next := r.next()
-	if next == "" {
-		return false, nil
+	following, err := r.openNext()
+	if err != nil || following.file == nil {
+		return false, err
 	}
 	// The runtime may have been writing when the new file came: once more, and then
 	// nobody writes to this one.
@@ -82,13 +82,31 @@ func (r *reader) advance(ctx context.Context, ended bool) (bool, error) {
 		wait(ctx, firstLook)
 	}
 	if err := r.drain(ctx, true); err != nil {
+		following.close()
 		return false, err
 	}
-	err := r.open(next)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // rotated further meanwhile: looked for again
+	r.close()
+	r.source, r.part, r.skip = following, nil, false
+	return true, nil
+}
+
+// openNext opens the file that follows the one that is open, if there is one and it
+// can be had: what has its name may be another one already, if it was rotated away
+// too. Then it is looked for again later.
+func (r *reader) openNext() (source, error) {
+	path := r.next()
+	if path == "" {
+		return source{}, nil
 	}
-	return err == nil, err
+	following, err := open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return source{}, nil
+	}
+	if err == nil && !following.isFile(r.next()) {
+		following.close()
+		return source{}, nil
+	}
+	return following, err
 }
 
 // next is the file that follows the one that is open, empty if that is the newest.
@@ -96,7 +114,7 @@ func (r *reader) advance(ctx context.Context, ended bool) (bool, error) {
 // begins. If it was deleted, what follows is what begins later.
 func (r *reader) next() string {
 	files := append(rotated(r.path), r.path)
-	for _, isOpen := range []func(string) bool{r.isOpen, r.beginsAlike} {
+	for _, isOpen := range []func(string) bool{r.isFile, r.beginsAlike} {
 		if i := slices.IndexFunc(files, isOpen); i >= 0 {
 			if i+1 == len(files) || !exists(files[i+1]) { // renamed, and not made again yet
 				return ""
@@ -112,16 +130,17 @@ func (r *reader) next() string {
 	return ""
 }
 
-func (r *reader) isOpen(path string) bool {
+// isFile reports whether the source is the file that has this name now.
+func (s source) isFile(path string) bool {
 	info, err := os.Stat(path)
-	return err == nil && os.SameFile(info, r.info)
+	return err == nil && os.SameFile(info, s.info)
 }
 
-// beginsAlike reports whether a file has the same content as the open one, as far as
-// its first entries tell, which have their time in nanoseconds.
-func (r *reader) beginsAlike(path string) bool {
+// beginsAlike reports whether a file has the content of the source, as far as its
+// first entries tell, which have their time in nanoseconds.
+func (s source) beginsAlike(path string) bool {
 	begin := make([]byte, headSize)
-	n, err := r.file.ReadAt(begin, 0)
+	n, err := s.file.ReadAt(begin, 0)
 	return n > 0 && (err == nil || errors.Is(err, io.EOF)) && bytes.Equal(begin[:n], head(path))
 }
 

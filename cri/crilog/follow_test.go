@@ -104,7 +104,8 @@ func TestFollowEndsWithTheContainer(t *testing.T) {
 		l.write(1)
 		time.Sleep(10 * time.Second)
 		select {
-		case <-done:
+		case err := <-done:
+			require.NoError(t, err)
 			t.Fatal("a runtime that does not answer is no end")
 		default:
 		}

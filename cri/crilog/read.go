@@ -54,8 +54,8 @@ func Read(ctx context.Context, path string, opts Options, stdout, stderr io.Writ
 		return fmt.Errorf("read log: %w", err)
 	}
 	r := &reader{path: real, opts: opts, out: &printer{opts: opts, streams: [2]stream{{w: stdout, fresh: true}, {w: stderr, fresh: true}}}}
-	defer r.close()
 	err = r.run(ctx)
+	r.close()
 	if errors.Is(err, errLimit) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
 	}
@@ -71,17 +71,22 @@ type reader struct {
 	opts Options
 	out  *printer
 
+	source           // that is open
+	part   []byte    // of an entry that is not written to its end yet
+	skip   bool      // the rest of an entry that is too long
+	last   time.Time // of the newest entry that was read, or passed over
+	asked  time.Time // when Running was asked
+}
+
+// source is a file of a log.
+type source struct {
 	file  *os.File
 	info  os.FileInfo
 	lines *bufio.Reader
-	part  []byte    // of an entry that is not written to its end yet
-	skip  bool      // the rest of an entry that is too long
-	last  time.Time // of the newest entry that was read, or passed over
-	asked time.Time // when Running was asked
 }
 
-func (r *reader) run(ctx context.Context) error {
-	if err := r.open(r.path); err != nil {
+func (r *reader) run(ctx context.Context) (err error) {
+	if r.source, err = open(r.path); err != nil {
 		return err
 	}
 	if err := r.seek(); err != nil {
@@ -93,28 +98,23 @@ func (r *reader) run(ctx context.Context) error {
 	return r.follow(ctx)
 }
 
-// open goes over to another file of the log.
-func (r *reader) open(path string) error {
-	r.close()
+func open(path string) (source, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return err
+		return source{}, err
 	}
-	r.file = file
-	if r.info, err = file.Stat(); err != nil {
-		return err
-	}
+	info, statErr := file.Stat()
 	content, err := uncompressed(path, file)
-	if err != nil {
-		return err
+	if err := errors.Join(statErr, err); err != nil {
+		_ = file.Close()
+		return source{}, err
 	}
-	r.lines, r.part, r.skip = bufio.NewReaderSize(content, 64<<10), nil, false
-	return nil
+	return source{file, info, bufio.NewReaderSize(content, 64<<10)}, nil
 }
 
-func (r *reader) close() {
-	if r.file != nil {
-		_ = r.file.Close()
+func (s source) close() {
+	if s.file != nil {
+		_ = s.file.Close()
 	}
 }
 

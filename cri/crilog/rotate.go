@@ -86,19 +86,23 @@ func (r *Rotator) Run(ctx context.Context) error {
 		return nil
 	}
 	for {
-		busy, err := r.Rotate(ctx)
-		if err != nil && ctx.Err() == nil {
-			r.log.Warn("not every log was rotated", zap.Error(err))
-		}
-		pause := r.cfg.Period
-		if busy {
-			pause = min(pause, soon)
-		}
-		wait(ctx, pause)
+		wait(ctx, r.round(ctx))
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // that is how it ends
 		}
 	}
+}
+
+// round rotates once and returns the pause until the next time.
+func (r *Rotator) round(ctx context.Context) time.Duration {
+	busy, err := r.Rotate(ctx)
+	if err != nil && ctx.Err() == nil {
+		r.log.Warn("not every log was rotated", zap.Error(err))
+	}
+	if busy {
+		return min(r.cfg.Period, soon)
+	}
+	return r.cfg.Period
 }
 
 // Rotate does one round and reports whether it has rotated a log. It looks at the

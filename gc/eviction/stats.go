@@ -59,7 +59,8 @@ func (s *Stats) Usage(ctx context.Context, pods []*corev1.Pod, disk bool) (map[t
 	for _, pod := range pods {
 		used[pod.UID] = Usage{Containers: map[string]ContainerUsage{}, Volumes: map[string]Disk{}}
 	}
-	errs := []error{s.addContainers(ctx, used), s.addProcesses(ctx, used)}
+	errs := []error{s.addContainers(ctx, used)}
+	s.addProcesses(ctx, used)
 	if disk {
 		for _, pod := range pods {
 			errs = append(errs, s.addFiles(ctx, pod, used[pod.UID]))
@@ -95,10 +96,10 @@ func (s *Stats) addContainers(ctx context.Context, used map[types.UID]Usage) err
 
 // addProcesses counts processes, where the runtime does. One that does not is no
 // failure: pods are then ranked by their priority only.
-func (s *Stats) addProcesses(ctx context.Context, used map[types.UID]Usage) error {
+func (s *Stats) addProcesses(ctx context.Context, used map[types.UID]Usage) {
 	sandboxes, err := s.runtime.ListPodSandboxStats(ctx, nil)
 	if err != nil {
-		return nil //nolint:nilerr // it is known of few runtimes that they can tell
+		return
 	}
 	for _, sandbox := range sandboxes {
 		uid := types.UID(sandbox.GetAttributes().GetLabels()[cri.LabelPodUID])
@@ -107,7 +108,6 @@ func (s *Stats) addProcesses(ctx context.Context, used map[types.UID]Usage) erro
 			used[uid] = usage
 		}
 	}
-	return nil
 }
 
 // addFiles counts what is in the pod's emptyDirs and logs.
