@@ -29,6 +29,7 @@ type stage struct {
 	observe *observer
 	images  *images
 	volumes *volumes
+	cgroups podsync.Cgroups
 	logs    string
 
 	mu     sync.Mutex // guards what follows
@@ -66,7 +67,7 @@ func (s *stage) syncerWith(runtime podsync.Runtime, observer podsync.Observer) *
 	cfg.Sandbox.LogRoot = s.logs + "/pods"
 	return podsync.New(podsync.Rooms{
 		Runtime: runtime, Observer: observer, Images: s.images, Volumes: s.volumes,
-		Status: s.see,
+		Status: s.see, Cgroups: s.cgroups,
 	}, cfg)
 }
 

@@ -69,7 +69,7 @@ type Recorder interface {
 	Event(about *corev1.ObjectReference, eventType, reason, message string)
 }
 
-// Rooms are the collaborators of a Syncer. All but the last two are needed.
+// Rooms are the collaborators of a Syncer. All but the last three are needed.
 type Rooms struct {
 	Runtime  Runtime
 	Observer Observer
@@ -84,6 +84,8 @@ type Rooms struct {
 	Objects Objects
 	// Services are told to containers by their environment, none when it is nil.
 	Services Services
+	// Cgroups give each pod one, the runtime chooses when it is nil.
+	Cgroups Cgroups
 }
 
 func (r Rooms) withDefaults() Rooms {
@@ -92,6 +94,9 @@ func (r Rooms) withDefaults() Rooms {
 	}
 	if r.Services == nil {
 		r.Services = noServices{}
+	}
+	if r.Cgroups == nil {
+		r.Cgroups = noCgroups{}
 	}
 	return r
 }
@@ -205,6 +210,8 @@ type record struct {
 	messages map[string]string
 	// failure is why the node ends the pod.
 	failure *Failure
+	// cgroup is the pod's, as the runtime is told, once this agent made it.
+	cgroup string
 }
 
 // New returns a Syncer. It starts nothing.
