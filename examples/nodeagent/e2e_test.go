@@ -71,6 +71,7 @@ func TestE2E(t *testing.T) {
 				t.Run(scene.name, func(t *testing.T) {
 					b := &board{t: t, daemon: daemon, client: client, binary: binary, dir: t.TempDir()}
 					require.NoError(t, os.Mkdir(b.path("manifests"), 0o755))
+					t.Cleanup(b.clearCgroups)
 					t.Cleanup(b.clear)
 					scene.play(b)
 				})
@@ -108,7 +109,7 @@ func (b *board) start() *process {
 	log, err := os.OpenFile(b.path("agent.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(b.t, err)
 	p.Cmd = exec.Command(b.binary, "-runtime", b.daemon.Endpoint(), "-manifests", b.path("manifests"), "-root", b.path("root"),
-		"-pod-logs", b.path("log/pods"), "-container-logs", b.path("log/containers"))
+		"-pod-logs", b.path("log/pods"), "-container-logs", b.path("log/containers"), "-cgroup-root", b.cgroupRoot())
 	p.Stderr = io.MultiWriter(p.log, log)
 	require.NoError(b.t, p.Start())
 	b.t.Cleanup(func() {
@@ -119,6 +120,22 @@ func (b *board) start() *process {
 		}
 	})
 	return p
+}
+
+// cgroupRoot is where the board's pods have their cgroups.
+func (b *board) cgroupRoot() string { return "/edged-e2e" + strings.ReplaceAll(b.dir, "/", "_") }
+
+// clearCgroups removes what agents leave.
+func (b *board) clearCgroups() {
+	roots, err := filepath.Glob("/sys/fs/cgroup/*" + b.cgroupRoot())
+	require.NoError(b.t, err)
+	for _, root := range append(roots, "/sys/fs/cgroup"+b.cgroupRoot()) {
+		for _, cgroup := range []string{"kubepods/burstable", "kubepods/besteffort", "kubepods", ""} {
+			if err := os.Remove(filepath.Join(root, cgroup)); err != nil && !os.IsNotExist(err) {
+				b.t.Logf("a cgroup stays: %v", err)
+			}
+		}
+	}
 }
 
 // kill is kill -9.

@@ -14,7 +14,7 @@
 //	err = cgroups.Settle(ctx, pod)     // after its containers were resized
 //	err = cgroups.Remove(ctx, pod.UID) // after everything of it has ended
 //	…
-//	err = cgroups.Prune(ctx, known) // once every source of pods has delivered
+//	group.Go(func() error { return cgroups.Run(ctx) }) // removes what crashes left
 //
 // *Manager is what podsync.Rooms.Cgroups takes. Everything is idempotent and read
 // from the cgroups themselves, so that an agent may be killed at any point.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -35,8 +36,35 @@ type Config struct {
 	// Driver is the runtime's. Default: the runtime is asked, and one that does not
 	// tell (containerd before 2.0) has Cgroupfs.
 	Driver Driver
+	// Period is the time from the end of a clean-up to the next. Default 1 min.
+	Period time.Duration
+	// Ready reports whether every source of pods has delivered; until then nothing
+	// is cleaned up. Nil means that it is so from the start.
+	Ready func() bool
+	// Removed reports whether a pod is gone for good: nothing of it runs, or will.
+	// It must not block and is only asked when Ready. Nil means that none is.
+	Removed func(uid types.UID) bool
 	// Logger, nil logs nothing.
 	Logger *zap.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.Mount == "" {
+		c.Mount = "/sys/fs/cgroup"
+	}
+	if c.Period <= 0 {
+		c.Period = time.Minute
+	}
+	if c.Ready == nil {
+		c.Ready = func() bool { return true }
+	}
+	if c.Removed == nil {
+		c.Removed = func(types.UID) bool { return false }
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return c
 }
 
 // Manager makes, limits and removes the cgroups of pods. Its methods may be called
@@ -68,12 +96,7 @@ func (realKernel) Rmdir(path string) error { return os.Remove(path) }
 
 // New returns a Manager. It does nothing yet.
 func New(rt Runtime, cfg Config) *Manager {
-	if cfg.Mount == "" {
-		cfg.Mount = "/sys/fs/cgroup"
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = zap.NewNop()
-	}
+	cfg = cfg.withDefaults()
 	m := &Manager{
 		runtime: rt, cfg: cfg, logger: cfg.Logger.Named("podcgroup"), kernel: realKernel{},
 		shares: map[types.UID]int64{}, said: map[string]bool{},

@@ -1,12 +1,15 @@
 package podcgroup_test
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -205,16 +208,45 @@ func TestCgroupsThatTheRuntimeMadeAreRemovedToo(t *testing.T) {
 
 func TestPruneLeavesWhatIsKnownOrAlive(t *testing.T) {
 	kernel := newV2(t)
-	m := podcgroup.NewOn(kernel, nil, podcgroup.Config{Mount: kernel.mount, Driver: podcgroup.Cgroupfs})
+	ready := false
+	m := podcgroup.NewOn(kernel, nil, podcgroup.Config{
+		Mount: kernel.mount, Driver: podcgroup.Cgroupfs,
+		Ready: func() bool { return ready }, Removed: func(uid types.UID) bool { return uid != "known" },
+	})
 	ensure(t, m, guaranteed("known"))
 	ensure(t, m, guaranteed("alive"))
 	ensure(t, m, podOf("gone", "cpu=1", ""))
 	kernel.write(t, "kubepods/podalive/cgroup.procs", "17\n")
-	require.NoError(t, m.Prune(t.Context(), func(uid types.UID) bool { return uid == "known" }))
+	require.NoError(t, m.Prune(t.Context()))
+	assert.True(t, kernel.has("kubepods/burstable/podgone"), "not every source has delivered")
+	ready = true
+	require.NoError(t, m.Prune(t.Context()))
 	assert.True(t, kernel.has("kubepods/podknown"))
 	assert.True(t, kernel.has("kubepods/podalive"))
 	assert.False(t, kernel.has("kubepods/burstable/podgone"))
 	assert.True(t, kernel.has("kubepods/burstable"))
+}
+
+func TestRunPrunesAsSoonAsTheSourcesHaveDelivered(t *testing.T) {
+	kernel := newV1(t)
+	synctest.Test(t, func(t *testing.T) {
+		var ready atomic.Bool
+		m := podcgroup.NewOn(kernel, nil, podcgroup.Config{
+			Mount: kernel.mount, Driver: podcgroup.Cgroupfs,
+			Ready: ready.Load, Removed: func(types.UID) bool { return true },
+		})
+		ensure(t, m, guaranteed("gone"))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- m.Run(ctx) }()
+		time.Sleep(time.Hour)
+		assert.True(t, m.Exists(guaranteed("gone")))
+		ready.Store(true)
+		time.Sleep(time.Minute + time.Second)
+		assert.False(t, m.Exists(guaranteed("gone")))
+		cancel()
+		require.NoError(t, <-ended)
+	})
 }
 
 func TestANodeWhoseCgroupsCannotBeWrittenSaysSoOnce(t *testing.T) {
@@ -232,7 +264,7 @@ func TestANodeWhoseCgroupsCannotBeWrittenSaysSoOnce(t *testing.T) {
 				assert.Empty(t, ensure(t, m, guaranteed("u")))
 				require.NoError(t, m.Settle(t.Context(), guaranteed("u")))
 				require.NoError(t, m.Remove(t.Context(), "u"))
-				require.NoError(t, m.Prune(t.Context(), func(types.UID) bool { return false }))
+				require.NoError(t, m.Prune(t.Context()))
 			}
 			require.Equal(t, 1, logs.Len())
 			assert.Equal(t, zap.ErrorLevel, logs.All()[0].Level)

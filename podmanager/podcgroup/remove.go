@@ -108,11 +108,29 @@ func (m *Manager) removeTree(dir string) error {
 	return nil
 }
 
-// Prune removes the cgroups of pods that nobody knows, such as an agent leaves
-// that was killed before it could. It is to be called only once every source has
-// told its pods. A cgroup with a process in it stays. It does not block for long
-// and is idempotent; an error holds up only what it is about.
-func (m *Manager) Prune(ctx context.Context, known func(types.UID) bool) error {
+// Run prunes until ctx ends, and returns nil then. It is called once. Without it
+// only Remove removes cgroups.
+func (m *Manager) Run(ctx context.Context) error {
+	for {
+		if err := m.Prune(ctx); err != nil && ctx.Err() == nil {
+			m.logger.Warn("cgroups of pods that are gone stay for now", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(m.cfg.Period):
+		}
+	}
+}
+
+// Prune removes the cgroups of the pods that are gone, such as an agent leaves that
+// was killed before it could remove them. It does nothing until Config.Ready. A
+// cgroup with a process in it stays. It does not block for long and is idempotent;
+// an error holds up only what it is about.
+func (m *Manager) Prune(ctx context.Context) error {
+	if !m.cfg.Ready() {
+		return nil
+	}
 	if systemd, err := m.systemd(ctx); systemd || err != nil {
 		return err
 	}
@@ -126,13 +144,13 @@ func (m *Manager) Prune(ctx context.Context, known func(types.UID) bool) error {
 	var errs []error
 	for _, class := range classes(m.cfg.Root) {
 		for _, hierarchy := range found.all {
-			errs = append(errs, m.pruneIn(filepath.Join(hierarchy, class.cgroupfs()), known))
+			errs = append(errs, m.pruneIn(filepath.Join(hierarchy, class.cgroupfs())))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (m *Manager) pruneIn(class string, known func(types.UID) bool) error {
+func (m *Manager) pruneIn(class string) error {
 	entries, err := os.ReadDir(class)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -140,7 +158,7 @@ func (m *Manager) pruneIn(class string, known func(types.UID) bool) error {
 	errs := []error{err}
 	for _, entry := range entries {
 		uid, isPod := strings.CutPrefix(entry.Name(), podPrefix)
-		if !entry.IsDir() || !isPod || uid == "" || known(types.UID(uid)) {
+		if !entry.IsDir() || !isPod || uid == "" || !m.cfg.Removed(types.UID(uid)) {
 			continue
 		}
 		err := m.removeTree(filepath.Join(class, entry.Name()))
