@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -125,17 +126,31 @@ func (b *board) start() *process {
 // cgroupRoot is where the board's pods have their cgroups.
 func (b *board) cgroupRoot() string { return "/edged-e2e" + strings.ReplaceAll(b.dir, "/", "_") }
 
-// clearCgroups removes what agents leave.
-func (b *board) clearCgroups() {
+// cgroups are those of the board's pods and above them, in every hierarchy.
+func (b *board) cgroups() []string {
 	roots, err := filepath.Glob("/sys/fs/cgroup/*" + b.cgroupRoot())
 	require.NoError(b.t, err)
+	var all []string
 	for _, root := range append(roots, "/sys/fs/cgroup"+b.cgroupRoot()) {
-		for _, cgroup := range []string{"kubepods/burstable", "kubepods/besteffort", "kubepods", ""} {
-			if err := os.Remove(filepath.Join(root, cgroup)); err != nil && !os.IsNotExist(err) {
-				b.t.Logf("a cgroup stays: %v", err)
+		_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				all = append(all, path)
 			}
-		}
+			return nil // one may be going
+		})
 	}
+	return all
+}
+
+// clearCgroups removes what agents leave.
+func (b *board) clearCgroups() {
+	b.await(10*time.Second, "no cgroup is left", func() bool {
+		all := b.cgroups()
+		for _, cgroup := range slices.Backward(all) {
+			_ = os.Remove(cgroup)
+		}
+		return len(all) == 0
+	})
 }
 
 // kill is kill -9.
@@ -348,6 +363,8 @@ func removedFile(b *board) {
 	b.write("web.yaml", sleeperPod("web"))
 	b.start()
 	b.awaitLines(30*time.Second, "web Running 2/2 0")
+	ofPod := func(cgroup string) bool { return strings.Contains(cgroup, "/poduid-web") }
+	assert.True(b.t, slices.ContainsFunc(b.cgroups(), ofPod), "the pod has a cgroup")
 	b.remove("web.yaml")
 	began := time.Now()
 	b.await(20*time.Second, "nothing runs", func() bool {
@@ -362,6 +379,7 @@ func removedFile(b *board) {
 	assert.Greater(b.t, time.Since(began), 3*time.Second, "the grace period is given")
 	assert.Less(b.t, time.Since(began), 10*time.Second, "and ends")
 	b.awaitLines(5 * time.Second)
+	assert.False(b.t, slices.ContainsFunc(b.cgroups(), ofPod), "it has gone with the pod")
 }
 
 func newContent(b *board) {
