@@ -20,6 +20,7 @@ import (
 	"github.com/edged-project/edged/podmanager"
 	"github.com/edged-project/edged/podmanager/admission"
 	"github.com/edged-project/edged/podmanager/imagepull"
+	"github.com/edged-project/edged/podmanager/podcgroup"
 	"github.com/edged-project/edged/podmanager/podspec"
 	"github.com/edged-project/edged/podmanager/podsync"
 	"github.com/edged-project/edged/statusmgr"
@@ -36,6 +37,7 @@ type agent struct {
 	events   *statusmgr.Events
 	volumes  *volume.Manager
 	garbage  *gc.Containers
+	cgroups  *podcgroup.Manager // nil: the runtime chooses
 	node     admission.Node
 	logger   *zap.Logger
 	// complete: the upstream has told all its pods, so that what is not among them
@@ -81,13 +83,18 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	a.events = statusmgr.NewEvents(statusmgr.EventsConfig{Reporter: a.store, Host: opts.nodeName, Component: "nodeagent", Logger: logger})
 	a.observer = pleg.New(runtime, pleg.Config{OnChange: func(uid types.UID) { a.pods.Wake(uid) }, Logger: logger})
 	a.volumes = volume.New(volume.Config{Root: opts.root, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
-	syncer := podsync.New(podsync.Rooms{
+	rooms := podsync.Rooms{
 		Runtime:  runtime,
 		Observer: a.observer,
 		Images:   imagepull.New(runtime, imagepull.Config{DockerConfig: opts.dockerConfig, Recorder: a.events, Logger: logger}),
 		Volumes:  a.volumes,
 		Status:   a.setStatus,
-	}, podsync.Config{
+	}
+	if opts.cgroupRoot != "" && opts.runtime != memory {
+		a.cgroups = podcgroup.New(runtime, podcgroup.Config{Root: opts.cgroupRoot, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
+		rooms.Cgroups = a.cgroups
+	}
+	syncer := podsync.New(rooms, podsync.Config{
 		Root:      opts.root,
 		LogLinks:  opts.containerLogs,
 		Sandbox:   sandboxOptions(opts, logger),
@@ -111,9 +118,13 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 // run runs the rooms until ctx ends.
 func (a *agent) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, room := range []func(context.Context) error{
+	rooms := []func(context.Context) error{
 		a.observer.Run, a.pods.Run, a.statuses.Run, a.events.Run, a.store.Run, a.volumes.Run, a.garbage.Run,
-	} {
+	}
+	if a.cgroups != nil {
+		rooms = append(rooms, a.cgroups.Run)
+	}
+	for _, room := range rooms {
 		group.Go(func() error { return room(ctx) })
 	}
 	return group.Wait()

@@ -36,6 +36,7 @@ type options struct {
 	dockerConfig  string
 	clusterDNS    string
 	clusterDomain string
+	cgroupRoot    string
 	logLevel      string
 }
 
@@ -80,6 +81,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.dockerConfig, "docker-config", "/var/lib/kubelet/config.json", "`file` with the node's credentials for registries; it may be missing")
 	flags.StringVar(&opts.clusterDNS, "cluster-dns", "", "`addresses` of the cluster's DNS servers, with commas; default: pods use the node's")
 	flags.StringVar(&opts.clusterDomain, "cluster-domain", "cluster.local", "DNS `domain` of the cluster")
+	flags.StringVar(&opts.cgroupRoot, "cgroup-root", "/", "`cgroup` in which those of pods are made; \"\" leaves them to the runtime, as -runtime memory does")
 	flags.StringVar(&opts.nodeName, "node-name", "", "`name` of this node; default: the host name")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	_ = flags.Parse(args) // ExitOnError

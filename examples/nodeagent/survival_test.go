@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,7 +79,11 @@ func (s *survivor) crash(code int32) {
 
 func (s *survivor) removeLogs() {
 	s.t.Helper()
-	require.NoError(s.t, os.RemoveAll(s.opts.podLogs))
+	err := os.RemoveAll(s.opts.podLogs)
+	for ; errors.Is(err, syscall.ENOTEMPTY); err = os.RemoveAll(s.opts.podLogs) {
+		time.Sleep(time.Millisecond) // a container was just started there
+	}
+	require.NoError(s.t, err)
 }
 
 func TestRestartCountAndLastStateSurvive(t *testing.T) {

@@ -27,6 +27,10 @@ func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, 
 			return err
 		}
 	}
+	if err := s.ensureCgroup(ctx, pod, rec); err != nil {
+		s.holdUp(ctx, pod, todo.start, rec, eventFailedCgroup, "unable to ensure pod container exists", err)
+		return err
+	}
 	volumes, err := s.rooms.Volumes.Mount(ctx, pod)
 	if err != nil {
 		s.holdUp(ctx, pod, todo.start, rec, eventFailedMount, "Unable to attach or mount volumes", err)
@@ -38,10 +42,13 @@ func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, 
 	if err := s.resizeAll(ctx, pod, todo.resize, rec); err != nil {
 		return err
 	}
+	if err := s.rooms.Cgroups.Settle(ctx, pod); err != nil {
+		return err
+	}
 	if len(todo.start) == 0 && !todo.newSandbox {
 		return nil
 	}
-	sandbox, err := s.sandbox(ctx, pod, todo)
+	sandbox, err := s.sandbox(ctx, pod, todo, rec)
 	if err != nil {
 		s.holdUp(ctx, pod, todo.start, rec, eventFailedSandbox, "Failed to create pod sandbox", err)
 		return err
@@ -113,13 +120,13 @@ type readySandbox struct {
 }
 
 // sandbox returns the sandbox to work in, making it if need be.
-func (s *Syncer) sandbox(ctx context.Context, pod *corev1.Pod, todo actions) (readySandbox, error) {
+func (s *Syncer) sandbox(ctx context.Context, pod *corev1.Pod, todo actions, rec *record) (readySandbox, error) {
 	attempt := todo.attempt
 	if !todo.newSandbox {
 		attempt = todo.sandbox.GetMetadata().GetAttempt()
 	}
 	options := s.cfg.Sandbox
-	options.Attempt = attempt
+	options.Attempt, options.CgroupParent = attempt, rec.cgroup
 	config, err := podspec.Sandbox(pod, options)
 	if err != nil {
 		return readySandbox{}, fmt.Errorf("configure sandbox: %w", err)

@@ -16,6 +16,7 @@
 //		Observer: generator, // *pleg.Generator
 //		Images:   puller,    // *imagepull.Puller
 //		Volumes:  volumes,   // *volume.Manager
+//		Cgroups:  cgroups,   // *podcgroup.Manager, or none
 //		Status: func(pod *corev1.Pod, seen podsync.Observation) corev1.PodStatus {
 //			// generate the pod's status, keep it, and return it
 //		},

@@ -29,6 +29,7 @@ type stage struct {
 	observe *observer
 	images  *images
 	volumes *volumes
+	cgroups podsync.Cgroups
 	logs    string
 
 	mu     sync.Mutex                // guards what follows
@@ -67,7 +68,7 @@ func (s *stage) syncerWith(runtime podsync.Runtime, observer podsync.Observer) *
 	cfg.Sandbox.LogRoot = s.logs + "/pods"
 	return podsync.New(podsync.Rooms{
 		Runtime: runtime, Observer: observer, Images: s.images, Volumes: s.volumes,
-		Status: s.see, Health: s.health,
+		Status: s.see, Health: s.health, Cgroups: s.cgroups,
 	}, cfg)
 }
 

@@ -89,6 +89,8 @@ type Rooms struct {
 	Objects Objects
 	// Services are told to containers by their environment, none when it is nil.
 	Services Services
+	// Cgroups give each pod one, the runtime chooses when it is nil.
+	Cgroups Cgroups
 }
 
 func (r Rooms) withDefaults() Rooms {
@@ -100,6 +102,9 @@ func (r Rooms) withDefaults() Rooms {
 	}
 	if r.Services == nil {
 		r.Services = noServices{}
+	}
+	if r.Cgroups == nil {
+		r.Cgroups = noCgroups{}
 	}
 	return r
 }
@@ -223,6 +228,8 @@ type record struct {
 	messages map[string]string
 	// failure is why the node ends the pod.
 	failure *Failure
+	// cgroup is the pod's, as the runtime is told, once this agent made it.
+	cgroup string
 }
 
 // New returns a Syncer. It starts nothing.

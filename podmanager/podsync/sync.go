@@ -50,8 +50,14 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	}
 	todo.retryAt = earliest(todo.retryAt, deadline(pod, rec.published))
 	s.warnOfBackOff(ctx, pod, todo.waiting)
-	if todo.idle() || todo.finished {
-		return podmanager.Result{Finished: todo.finished, RetryAt: todo.retryAt}, nil
+	if todo.finished {
+		return podmanager.Result{Finished: true, RetryAt: todo.retryAt}, nil
+	}
+	if lost, err := s.lostCgroup(ctx, pod, state, rec); lost {
+		return podmanager.Result{RetryAt: todo.retryAt}, err
+	}
+	if todo.idle() {
+		return podmanager.Result{RetryAt: todo.retryAt}, s.keepCgroup(ctx, pod, rec)
 	}
 	before := maps.Clone(rec.failed)
 	err = s.act(ctx, pod, state, todo, rec)
