@@ -12,9 +12,9 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// patience is how long Run waits with the next round when there was not enough to
-// remove: a disk that is full of something else is no reason to list all images
-// every few seconds.
+// patience is how long Run waits at most with the next round when there was not
+// enough to remove: a disk that is full of something else is no reason to list all
+// images every few seconds.
 const patience = time.Minute
 
 // The reasons of events, as the kubelet spells them.
@@ -64,8 +64,8 @@ func NewImages(rt ImageRuntime, cfg ImagesConfig) *Images {
 // Run does a round at once and then each period, until ctx ends. It returns nil
 // then, and an error only for a configuration that is not valid. Trouble is logged
 // when it begins, changes and ends. After a round with ErrNotEnough the next
-// one comes a minute later. With HighThresholdPercent 100 and no MaxAge it does
-// nothing.
+// one comes a minute later, or sooner when MinAge is less. With HighThresholdPercent
+// 100 and no MaxAge it does nothing.
 func (i *Images) Run(ctx context.Context) error {
 	if err := i.cfg.Validate(); err != nil {
 		return err
@@ -77,7 +77,7 @@ func (i *Images) Run(ctx context.Context) error {
 	for {
 		pause := i.cfg.Period
 		if errors.Is(i.Collect(ctx), ErrNotEnough) {
-			pause = max(pause, patience)
+			pause = max(pause, i.patience())
 		}
 		select {
 		case <-ctx.Done():
@@ -85,6 +85,13 @@ func (i *Images) Run(ctx context.Context) error {
 		case <-time.After(pause):
 		}
 	}
+}
+
+func (i *Images) patience() time.Duration {
+	if i.cfg.MinAge > 0 {
+		return min(patience, i.cfg.MinAge) // those that were too young are not any more
+	}
+	return patience
 }
 
 // Collect does one round: it measures the disk, and with the high mark reached

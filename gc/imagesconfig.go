@@ -23,8 +23,8 @@ type ImagesConfig struct {
 	// done: by default 80, or 5 below a high mark that is lower than 85.
 	LowThresholdPercent int
 	// MinAge is the time after an image was first seen in which it is not
-	// removed, 2 minutes by default. After a restart of the agent all images
-	// are first seen.
+	// removed, 2 minutes by default; negative means none. After a restart of the
+	// agent all images are first seen.
 	MinAge time.Duration
 	// MaxAge is the time after its last use, or else after it was first seen, for
 	// which an image is kept even with space to spare. 0 means no limit.
@@ -123,9 +123,7 @@ func (c ImagesConfig) Validate() error {
 		return fmt.Errorf("image policy: LowThresholdPercent is %d, it must be within 0 and 100", low)
 	case low > high:
 		return fmt.Errorf("image policy: LowThresholdPercent is %d, it must not be above HighThresholdPercent, %d", low, high)
-	case c.MinAge < 0:
-		return fmt.Errorf("image policy: MinAge is %v, it must not be negative", c.MinAge)
-	case c.MaxAge != 0 && c.MaxAge <= c.MinAge:
+	case c.MaxAge < 0 || c.MaxAge > 0 && c.MaxAge <= c.MinAge:
 		return fmt.Errorf("image policy: MaxAge is %v, it must be 0 or above MinAge, %v", c.MaxAge, c.MinAge)
 	}
 	return nil

@@ -79,6 +79,6 @@ func (i install) cni() string             { return filepath.Join(string(i), "too
 func (i install) command(version, name string, args ...string) *exec.Cmd {
 	bin := filepath.Join(string(i), version, "bin")
 	cmd := exec.Command(filepath.Join(bin, name), args...)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("PATH=%s:%s:%s", bin, filepath.Dir(i.tool("")), os.Getenv("PATH")))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("PATH=%s:%s:%s", bin, filepath.Dir(i.tool("runc")), os.Getenv("PATH")))
 	return cmd
 }
