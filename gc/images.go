@@ -138,10 +138,12 @@ func (i *Images) inTurn(ctx context.Context, do func() error) error {
 	select {
 	case i.turn <- struct{}{}:
 		defer func() { <-i.turn }()
-		return do()
 	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	return do()
 }
 
 // round is Collect. Below the mark it costs one call, and the two lists now and then.
