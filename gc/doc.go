@@ -27,8 +27,8 @@
 //
 // Guarantees of Containers. It never removes a running container, nor one that is
 // about to be started. Of a pod that is not gone it keeps the newest dead container
-// of each name, which kubectl logs -p shows, and its newest sandbox. Nothing is
-// removed before Ready. Containers and sandboxes without the pod labels of package
+// of each name, which kubectl logs -p shows, and its newest sandbox; only CollectAll
+// takes these of pods that have ended. Nothing is removed before Ready. Containers and sandboxes without the pod labels of package
 // cri belong to somebody else and are left alone.
 //
 // Guarantees of Images. It never removes an image that a container has, be it dead,
