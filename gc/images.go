@@ -305,7 +305,7 @@ func (i *Images) tell(err error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrNotEnough):
-		trouble, reason = "disk of images is full, and there is nothing more to remove", eventNotEnough
+		trouble, reason = "disk of images is full, and no more of them may go for now", eventNotEnough
 	case errors.Is(err, errNoCapacity):
 		trouble, reason = "disk of images has no size", eventNoCapacity
 	case errors.Is(err, errHeld):
