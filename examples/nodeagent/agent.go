@@ -12,8 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/cri"
+	"github.com/edged-project/edged/cri/crilog"
 	"github.com/edged-project/edged/cri/critest"
 	"github.com/edged-project/edged/gc"
+	"github.com/edged-project/edged/gc/eviction"
 	"github.com/edged-project/edged/metaclient"
 	"github.com/edged-project/edged/metaclient/manifests"
 	"github.com/edged-project/edged/pleg"
@@ -23,6 +25,7 @@ import (
 	"github.com/edged-project/edged/podmanager/podcgroup"
 	"github.com/edged-project/edged/podmanager/podspec"
 	"github.com/edged-project/edged/podmanager/podsync"
+	"github.com/edged-project/edged/probe"
 	"github.com/edged-project/edged/statusmgr"
 	"github.com/edged-project/edged/volume"
 )
@@ -32,14 +35,22 @@ type agent struct {
 	runtime  *cri.Client
 	store    *metaclient.Client
 	observer *pleg.Generator
+	probes   *probe.Manager
+	puller   *imagepull.Puller
+	syncer   *podsync.Syncer
 	pods     *podmanager.Manager
 	statuses *statusmgr.Manager
 	events   *statusmgr.Events
 	volumes  *volume.Manager
-	garbage  *gc.Containers
 	cgroups  *podcgroup.Manager // nil: the runtime chooses
+	garbage  *gc.Containers
+	images   *gc.Images        // nil with the runtime in memory, as evictor
+	evictor  *eviction.Manager // nil: nothing is watched
+	logs     *crilog.Rotator
 	node     admission.Node
 	logger   *zap.Logger
+	// known: the pods of the store or of the upstream were handed on.
+	known atomic.Bool
 	// complete: the upstream has told all its pods, so that what is not among them
 	// is known to be unwanted.
 	complete atomic.Bool
@@ -82,19 +93,37 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	a.statuses = statusmgr.New(a.store, statusmgr.Config{OnChange: a.logChange, Logger: logger})
 	a.events = statusmgr.NewEvents(statusmgr.EventsConfig{Reporter: a.store, Host: opts.nodeName, Component: "nodeagent", Logger: logger})
 	a.observer = pleg.New(runtime, pleg.Config{OnChange: func(uid types.UID) { a.pods.Wake(uid) }, Logger: logger})
+	a.probes = probe.New(runtime, probe.Config{
+		OnResult: func(uid types.UID) { a.pods.Wake(uid) }, OnEvent: a.onPodEvent, Command: podspec.ProbeCommand, Logger: logger,
+	})
+	a.puller = imagepull.New(runtime, imagepull.Config{DockerConfig: opts.dockerConfig, Recorder: a.events, Logger: logger})
 	a.volumes = volume.New(volume.Config{Root: opts.root, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
+	a.syncer = a.newSyncer(opts, logger)
+	a.pods = podmanager.New(a.syncer, podmanager.Config{
+		Admit: a.admit, OnRejected: a.onRejected, OnRemoved: a.onRemoved, Logger: logger,
+	})
+	if err := a.wireCleaning(opts, logger); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// newSyncer wires what a pod's worker works with.
+func (a *agent) newSyncer(opts options, logger *zap.Logger) *podsync.Syncer {
 	rooms := podsync.Rooms{
-		Runtime:  runtime,
+		Runtime:  a.runtime,
 		Observer: a.observer,
-		Images:   imagepull.New(runtime, imagepull.Config{DockerConfig: opts.dockerConfig, Recorder: a.events, Logger: logger}),
+		Images:   a.puller,
 		Volumes:  a.volumes,
 		Status:   a.setStatus,
+		Health:   a.health,
 	}
 	if opts.cgroupRoot != "" && opts.runtime != memory {
-		a.cgroups = podcgroup.New(runtime, podcgroup.Config{Root: opts.cgroupRoot, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
+		a.cgroups = podcgroup.New(a.runtime, podcgroup.Config{Root: opts.cgroupRoot, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
 		rooms.Cgroups = a.cgroups
 	}
-	syncer := podsync.New(rooms, podsync.Config{
+	return podsync.New(rooms, podsync.Config{
 		Root:      opts.root,
 		LogLinks:  opts.containerLogs,
 		Sandbox:   sandboxOptions(opts, logger),
@@ -102,27 +131,19 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		Recorder:  a.events,
 		Logger:    logger,
 	})
-	a.pods = podmanager.New(syncer, podmanager.Config{
-		Admit: a.admit, OnRejected: a.onRejected, OnRemoved: a.onRemoved, Logger: logger,
-	})
-	a.garbage = gc.NewContainers(runtime, gc.ContainersConfig{
-		Ready:         a.complete.Load,
-		Removed:       a.removed,
-		PodLogs:       opts.podLogs,
-		ContainerLogs: opts.containerLogs,
-		Logger:        logger,
-	})
-	return a, nil
 }
 
 // run runs the rooms until ctx ends.
 func (a *agent) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	rooms := []func(context.Context) error{
-		a.observer.Run, a.pods.Run, a.statuses.Run, a.events.Run, a.store.Run, a.volumes.Run, a.garbage.Run,
+		a.observer.Run, a.probes.Run, a.pods.Run, a.statuses.Run, a.events.Run, a.store.Run, a.volumes.Run, a.garbage.Run, a.logs.Run,
 	}
 	if a.cgroups != nil {
 		rooms = append(rooms, a.cgroups.Run)
+	}
+	if a.evictor != nil {
+		rooms = append(rooms, a.images.Run, a.evictor.Run)
 	}
 	for _, room := range rooms {
 		group.Go(func() error { return room(ctx) })

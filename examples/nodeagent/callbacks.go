@@ -8,10 +8,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/podmanager"
 	"github.com/edged-project/edged/podmanager/admission"
 	"github.com/edged-project/edged/podmanager/podspec"
 	"github.com/edged-project/edged/podmanager/podsync"
+	"github.com/edged-project/edged/probe"
 	"github.com/edged-project/edged/statusmgr"
 )
 
@@ -19,6 +21,7 @@ import (
 
 // onPods takes what the store remembered, and later what the folder holds.
 func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
+	defer a.known.Store(true)
 	if complete {
 		a.pods.Replace(pods)
 		a.complete.Store(true)
@@ -38,6 +41,7 @@ func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodS
 		Previous:      previous,
 		Waiting:       seen.Waiting,
 		Messages:      seen.Messages,
+		Health:        a.healthOf(seen.State),
 		RestartingAll: seen.RestartingAll,
 		Failure:       (*statusmgr.Failure)(seen.Failure),
 		RuntimeName:   a.runtime.RuntimeName(),
@@ -46,7 +50,54 @@ func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodS
 		Now:           time.Now(),
 	})
 	a.statuses.Set(pod, status)
+	a.probes.Set(pod, status)
+	switch {
+	case seen.Ended:
+		a.probes.Remove(pod.UID)
+	case seen.Ending:
+		a.probes.Ending(pod.UID)
+	}
 	return status
+}
+
+// healthOf is what the probes of the running containers have found.
+func (a *agent) healthOf(state *cri.PodState) map[string]statusmgr.Health {
+	found := map[string]statusmgr.Health{}
+	for _, c := range state.Running() {
+		if health, probed := a.probes.Health(state.UID, c.GetId()); probed {
+			found[c.GetId()] = statusmgr.Health{Started: health.Started, Ready: health.Ready}
+		}
+	}
+	return found
+}
+
+// health is the same for who starts and ends containers.
+func (a *agent) health(uid types.UID, containerID string) (podsync.Health, bool) {
+	health, probed := a.probes.Health(uid, containerID)
+	if !probed {
+		return podsync.Health{}, false
+	}
+	return podsync.Health{Failed: killing[health.Failed], Starting: !health.Started}, true
+}
+
+var killing = map[probe.Kind]podsync.KillingProbe{
+	probe.Liveness: podsync.LivenessProbe,
+	probe.Startup:  podsync.StartupProbe,
+}
+
+// onPodEvent records what happens to a pod or a container of it.
+func (a *agent) onPodEvent(pod *corev1.Pod, container *corev1.Container, eventType, reason, message string) {
+	a.events.Event(podspec.Reference(pod, container), eventType, reason, message)
+}
+
+// onNodeEvent records what happens to the node or, if pod is not nil, to that.
+func (a *agent) onNodeEvent(pod *corev1.Pod, eventType, reason, message string) {
+	if pod != nil {
+		a.onPodEvent(pod, nil, eventType, reason, message)
+		return
+	}
+	node := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: a.node.Name, UID: types.UID(a.node.Name)}
+	a.events.Event(node, eventType, reason, message)
 }
 
 // removed reports whether nothing of the pod runs or will.
@@ -62,6 +113,11 @@ func (a *agent) onRemoved(pod *corev1.Pod) {
 
 // admit asks whether the node has what a new pod wants.
 func (a *agent) admit(pod *corev1.Pod, admitted []*corev1.Pod) *podmanager.Rejection {
+	if a.evictor != nil {
+		if why := a.evictor.Refuses(pod); why != nil {
+			return (*podmanager.Rejection)(why)
+		}
+	}
 	return admission.Check(pod, a.node, admitted)
 }
 

@@ -67,6 +67,10 @@ func TestE2E(t *testing.T) {
 				{"restart counts and last states survive", countsSurvive},
 				{"edited resources are given to the running container", editedResources},
 				{"an ephemeral container joins a running pod", debuggedPod},
+				{"probes end, restart and hide containers", probedPod},
+				{"readiness outlives the agent", readyOverRestart},
+				{"short of memory, the node evicts who exceeds its request", shortOfMemory},
+				{"short of disk, the node evicts who fills it", shortOfDisk},
 				{"a hundred pods at once, and one that cannot start", manyPods},
 			} {
 				t.Run(scene.name, func(t *testing.T) {
@@ -104,13 +108,18 @@ type process struct {
 	log *bytes.Buffer
 }
 
-func (b *board) start() *process {
+// start starts an agent that, unless its flags say otherwise, does not mind how full the
+// machine's disk is.
+func (b *board) start(flags ...string) *process {
 	b.t.Helper()
 	p := &process{b: b, log: &bytes.Buffer{}}
 	log, err := os.OpenFile(b.path("agent.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(b.t, err)
-	p.Cmd = exec.Command(b.binary, "-runtime", b.daemon.Endpoint(), "-manifests", b.path("manifests"), "-root", b.path("root"),
-		"-pod-logs", b.path("log/pods"), "-container-logs", b.path("log/containers"), "-cgroup-root", b.cgroupRoot())
+	p.Cmd = exec.Command(b.binary, append([]string{
+		"-runtime", b.daemon.Endpoint(), "-manifests", b.path("manifests"), "-root", b.path("root"),
+		"-pod-logs", b.path("log/pods"), "-container-logs", b.path("log/containers"), "-cgroup-root", b.cgroupRoot(),
+		"-eviction-hard", "", "-image-gc-high-threshold", "100",
+	}, flags...)...)
 	p.Stderr = io.MultiWriter(p.log, log)
 	require.NoError(b.t, p.Start())
 	b.t.Cleanup(func() {

@@ -37,8 +37,17 @@ type options struct {
 	clusterDNS    string
 	clusterDomain string
 	cgroupRoot    string
+	evictionHard  string
+	memoryCgroup  string
+	imagesHigh    int
+	imagesLow     int
+	maxLogSize    int64
+	maxLogFiles   int
 	logLevel      string
 }
+
+// defaultEviction is the kubelet's on Linux.
+const defaultEviction = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%"
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -83,6 +92,12 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.clusterDomain, "cluster-domain", "cluster.local", "DNS `domain` of the cluster")
 	flags.StringVar(&opts.cgroupRoot, "cgroup-root", "/", "`cgroup` in which those of pods are made; \"\" leaves them to the runtime, as -runtime memory does")
 	flags.StringVar(&opts.nodeName, "node-name", "", "`name` of this node; default: the host name")
+	flags.StringVar(&opts.evictionHard, "eviction-hard", defaultEviction, "how much has to be left, or pods are evicted: `signal<value,...`, as in the kubelet; empty for no eviction")
+	flags.StringVar(&opts.memoryCgroup, "memory-cgroup", "", "`folder` of the cgroup whose memory the pods share; default: the node's")
+	flags.IntVar(&opts.imagesHigh, "image-gc-high-threshold", 85, "`percent` of the images' disk in use from which on unused images are removed; 100 for never")
+	flags.IntVar(&opts.imagesLow, "image-gc-low-threshold", 80, "`percent` of the images' disk in use down to which unused images are removed")
+	flags.Int64Var(&opts.maxLogSize, "container-log-max-size", 10<<20, "`bytes` from which on a container's log is rotated; negative for never")
+	flags.IntVar(&opts.maxLogFiles, "container-log-max-files", 5, "how many `files` a container's log has at most")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	_ = flags.Parse(args) // ExitOnError
 	if flags.NArg() > 0 {

@@ -72,10 +72,11 @@ func (s *stage) syncerWith(runtime podsync.Runtime, observer podsync.Observer) *
 	}, cfg)
 }
 
-func (s *stage) health(_ types.UID, containerID string) podsync.Health {
+func (s *stage) health(_ types.UID, containerID string) (podsync.Health, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sick[containerID]
+	health, known := s.sick[containerID]
+	return health, known
 }
 
 // sicken makes a probe fail the container.

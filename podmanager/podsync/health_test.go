@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edged-project/edged/cri/critest"
 	"github.com/edged-project/edged/podmanager/podsync"
@@ -62,4 +63,31 @@ func TestProbesEndNothingWhileAPodIsKilled(t *testing.T) {
 		assert.False(t, s.seen[told].Ended)
 		assert.True(t, s.seen[told+1].Ended)
 	})
+}
+
+// After a start of the agent, before anybody has probed, the last status tells
+// whether what comes after a sidecar may start.
+func TestASidecarThatHasNotStartedHoldsUpTheNextOverARestartOfTheAgent(t *testing.T) {
+	for name, started := range map[string]bool{"started": true, "not started": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, critest.Config{})
+				pod := podOf("a")
+				pod.Spec.InitContainers = []corev1.Container{{
+					Name: "side", Image: "side", RestartPolicy: new(corev1.ContainerRestartPolicyAlways), StartupProbe: &corev1.Probe{},
+				}}
+				_, err := s.syncer().Sync(t.Context(), pod)
+				require.NoError(t, err)
+				require.Len(t, s.state(pod).Running(), 1)
+
+				pod.Status.Phase = corev1.PodPending
+				pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{
+					Name: "side", ContainerID: "containerd://" + s.runtime.ContainerID("web", "side"), Started: &started,
+				}}
+				_, err = s.syncer().Sync(t.Context(), pod)
+				require.NoError(t, err)
+				assert.Equal(t, started, len(s.state(pod).Running()) == 2)
+			})
+		})
+	}
 }

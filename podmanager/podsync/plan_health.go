@@ -1,6 +1,8 @@
 package podsync
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +34,29 @@ func (k KillingProbe) of(spec *corev1.Container) *corev1.Probe {
 		return spec.StartupProbe
 	}
 	return spec.LivenessProbe
+}
+
+// health is what is known of the pod's running containers, by ID. One that is not
+// probed yet, as after the start of the agent, has started if the last status says so.
+func (s *Syncer) health(pod *corev1.Pod, state *cri.PodState, rec *record) map[string]Health {
+	found := map[string]Health{}
+	for _, c := range state.Running() {
+		health, probed := s.rooms.Health(state.UID, c.GetId())
+		if !probed {
+			health.Starting = specOf(pod, c.Name()).StartupProbe != nil && !hasStarted(lastStatus(pod, rec), c)
+		}
+		if health != (Health{}) {
+			found[c.GetId()] = health
+		}
+	}
+	return found
+}
+
+// hasStarted reports whether the status says so of that very container.
+func hasStarted(status corev1.PodStatus, c *cri.Container) bool {
+	return slices.ContainsFunc(slices.Concat(status.InitContainerStatuses, status.ContainerStatuses), func(s corev1.ContainerStatus) bool {
+		return s.Name == c.Name() && strings.HasSuffix(s.ContainerID, "://"+c.GetId()) && s.Started != nil && *s.Started
+	})
 }
 
 // planHealth ends a running container that a probe has failed, and starts it again

@@ -81,9 +81,9 @@ type Rooms struct {
 	// and when it learns why a container does not start, and returns the status
 	// that was made from it. It must not block.
 	Status func(pod *corev1.Pod, seen Observation) corev1.PodStatus
-	// Health tells what the probes of a running container have found; without it
-	// nothing is ever known against a container. It must not block.
-	Health func(uid types.UID, containerID string) Health
+	// Health tells what the probes of a running container have found, and is false of
+	// a container that is not probed yet. Without it nobody probes. It must not block.
+	Health func(uid types.UID, containerID string) (Health, bool)
 	// Objects are asked for what environments refer to. Without them, containers
 	// with such references wait, and say so.
 	Objects Objects
@@ -95,7 +95,7 @@ type Rooms struct {
 
 func (r Rooms) withDefaults() Rooms {
 	if r.Health == nil {
-		r.Health = func(types.UID, string) Health { return Health{} }
+		r.Health = func(types.UID, string) (Health, bool) { return Health{}, true }
 	}
 	if r.Objects == nil {
 		r.Objects = noObjects{}

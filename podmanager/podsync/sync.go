@@ -37,7 +37,7 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	rec.dropGone(state)
 	s.linkLogs(pod, state, rec)
 	now := time.Now()
-	todo := plan(pod, recall(state, lastStatus(pod, rec)), known{rec.crashes, s.health(state), s.cfg.MaxCrashDelay, now})
+	todo := plan(pod, recall(state, lastStatus(pod, rec)), known{rec.crashes, s.health(pod, state, rec), s.cfg.MaxCrashDelay, now})
 	todo.planResizes(pod, state, s.wantedResources(pod), rec.resized)
 	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
 	rec.messages = messages(state, rec.messages)
@@ -70,17 +70,6 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 		err = nil
 	}
 	return podmanager.Result{RetryAt: retryAt}, err
-}
-
-// health is what the probes of the pod's running containers have found, by ID.
-func (s *Syncer) health(state *cri.PodState) map[string]Health {
-	found := map[string]Health{}
-	for _, c := range state.Running() {
-		if health := s.rooms.Health(state.UID, c.GetId()); health != (Health{}) {
-			found[c.GetId()] = health
-		}
-	}
-	return found
 }
 
 // terminal reports whether the pod's status says that it has ended. It may know
