@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -68,6 +69,10 @@ type Containers struct {
 	cfg  ContainersConfig
 	logs logs
 	log  *zap.Logger
+	wake chan struct{} // size 1: there are changed pods
+
+	mu      sync.Mutex // guards changed
+	changed map[types.UID]bool
 }
 
 // NewContainers returns a collector for what rt holds.
@@ -98,10 +103,12 @@ func NewContainers(rt Runtime, cfg ContainersConfig) *Containers {
 		cfg:  cfg,
 		logs: logs{pods: cfg.PodLogs, links: cfg.ContainerLogs},
 		log:  cfg.Logger.Named("gc"),
+		wake: make(chan struct{}, 1), changed: map[types.UID]bool{},
 	}
 }
 
-// Run collects as soon as it is Ready and then once each period, until ctx ends.
+// Run collects as soon as it is Ready and then once each period, and the dead
+// containers of pods that have Changed sooner, until ctx ends.
 // It returns nil then, and an error only for a policy that is not valid: what a
 // round could not remove is logged and tried again in the next.
 func (c *Containers) Run(ctx context.Context) error {
@@ -112,10 +119,8 @@ func (c *Containers) Run(ctx context.Context) error {
 		if err := c.Collect(ctx); err != nil && ctx.Err() == nil {
 			c.log.Warn("round left something behind", zap.Error(err))
 		}
-		select {
-		case <-ctx.Done():
+		if c.wait(ctx); ctx.Err() != nil {
 			return nil
-		case <-time.After(c.pause()):
 		}
 	}
 }

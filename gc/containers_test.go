@@ -370,6 +370,37 @@ func TestRunCollectsAtOnceAndEachMinute(t *testing.T) {
 	})
 }
 
+func TestDeadContainersOfAPodThatHasChangedDoNotWaitForTheRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		cfg := n.config()
+		cfg.Policy.MaxContainers = 1
+		containers := gc.NewContainers(n.fakeRuntime, cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- containers.Run(ctx) }()
+		time.Sleep(10 * time.Second)
+
+		for restarts := range 3 {
+			n.add("crashes", restarts, exited)
+			n.add("other", restarts, exited)
+		}
+		for range 100 {
+			containers.Changed("crashes")
+		}
+		containers.Changed("nobody")
+		_, before := n.seen()
+		time.Sleep(5 * time.Second)
+		_, after := n.seen()
+		assert.Equal(t, 1, after-before, "many changes are one list")
+		assert.Equal(t, 4, n.left(), "of the one the last, of the other all")
+		time.Sleep(time.Minute)
+		assert.Equal(t, 2, n.left())
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
 func TestRunOutlivesARuntimeThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)

@@ -92,7 +92,7 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	}
 	a.statuses = statusmgr.New(a.store, statusmgr.Config{OnChange: a.logChange, Logger: logger})
 	a.events = statusmgr.NewEvents(statusmgr.EventsConfig{Reporter: a.store, Host: opts.nodeName, Component: "nodeagent", Logger: logger})
-	a.observer = pleg.New(runtime, pleg.Config{OnChange: func(uid types.UID) { a.pods.Wake(uid) }, Logger: logger})
+	a.observer = pleg.New(runtime, pleg.Config{OnChange: a.onChange, Logger: logger})
 	a.probes = probe.New(runtime, probe.Config{
 		OnResult: func(uid types.UID) { a.pods.Wake(uid) }, OnEvent: a.onPodEvent, Command: podspec.ProbeCommand, Logger: logger,
 	})

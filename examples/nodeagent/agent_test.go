@@ -184,7 +184,7 @@ func TestASameNamePodStartsOnlyWhenTheOldOneIsGone(t *testing.T) {
 		n.runtime.ResetCalls()
 		up.set(after)
 		time.Sleep(20 * time.Second)
-		assert.Equal(t, "StopContainer web/app; StopPodSandbox web; RunPodSandbox web; CreateContainer web/app; StartContainer web/app",
+		assert.Equal(t, "StopContainer web/app; StopPodSandbox web; RunPodSandbox web; CreateContainer web/app; StartContainer web/app; RemoveContainer web/app",
 			withoutPulls(n.runtime.Calls().Changes()))
 		assert.Equal(t, corev1.PodRunning, a.status("uid-web-2").Phase)
 		assert.Equal(t, "web Running 1/1 0", a.table())
@@ -322,7 +322,7 @@ func TestAfterAnAgentRestartTooTheOldPodOfANameEndsFirst(t *testing.T) {
 				spoil(t, n)
 				n.start(newCloud(after))
 				time.Sleep(30 * time.Second)
-				assert.Equal(t, "StopContainer web/app; StopPodSandbox web; RunPodSandbox web; CreateContainer web/app; StartContainer web/app",
+				assert.Equal(t, "StopContainer web/app; StopPodSandbox web; RunPodSandbox web; CreateContainer web/app; StartContainer web/app; RemoveContainer web/app",
 					withoutPulls(n.runtime.Calls().Changes()))
 			})
 		})

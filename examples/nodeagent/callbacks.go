@@ -32,6 +32,12 @@ func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
 	}
 }
 
+// onChange takes what the runtime was seen to do.
+func (a *agent) onChange(uid types.UID) {
+	a.pods.Wake(uid)
+	a.garbage.Changed(uid)
+}
+
 // setStatus makes a status from what was observed, on top of the last one.
 func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodStatus {
 	previous, _ := a.statuses.Get(pod.UID)
@@ -106,6 +112,7 @@ func (a *agent) removed(uid types.UID) bool { return !a.pods.Known(uid) }
 // onRemoved forgets a pod of which nothing is left.
 func (a *agent) onRemoved(pod *corev1.Pod) {
 	a.statuses.Remove(pod.UID)
+	a.garbage.Changed(pod.UID)
 	if err := a.store.Release(context.Background(), pod.UID); err != nil {
 		a.logger.Warn("pod stays in the store", zap.String("uid", string(pod.UID)), zap.Error(err))
 	}
