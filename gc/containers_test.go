@@ -381,10 +381,12 @@ func TestDeadContainersOfAPodThatHasChangedDoNotWaitForTheRound(t *testing.T) {
 		go func() { done <- containers.Run(ctx) }()
 		time.Sleep(10 * time.Second)
 
+		n.mu.Lock()
 		for restarts := range 3 {
 			n.add("crashes", restarts, exited)
 			n.add("other", restarts, exited)
 		}
+		n.mu.Unlock()
 		for range 100 {
 			containers.Changed("crashes")
 		}
