@@ -1,10 +1,14 @@
 // Package imagepull makes sure that a container's image is on the node before
-// the container is created: by its pull policy, with the pod's and the node's
-// credentials, few pulls at once, and a back-off for each pod and image.
+// the container is created: by its pull policy, with the credentials of the pod,
+// the node and the node's credential provider plugins, few pulls at once, and a
+// back-off for each pod and image.
 //
+//	plugins, err := imagepull.ReadCredentialProviders("/etc/providers.yaml", "/opt/providers")
+//	…
 //	puller := imagepull.New(client, imagepull.Config{
-//		Secrets:      store, // for imagePullSecrets
-//		DockerConfig: "/var/lib/kubelet/config.json",
+//		Secrets:             store, // for imagePullSecrets
+//		DockerConfig:        "/var/lib/kubelet/config.json",
+//		CredentialProviders: plugins,
 //	})
 //	…
 //	image, release, err := puller.Ensure(ctx, pod, container, sandboxConfig)
@@ -27,7 +31,8 @@
 //
 // The package starts nothing of its own: no goroutine outlives the calls of
 // Ensure. It keeps the back-off in memory, so that after a restart of the
-// agent each image is tried at once. It runs no credential provider plugins, and
-// an image that is there serves every pod of the node, even one without the
-// secret that it was pulled with: a pod that is to prove it has the policy Always.
+// agent each image is tried at once, and the responses of credential provider
+// plugins, which get no tokens of service accounts. An image that is there serves
+// every pod of the node, even one without the secret that it was pulled with: a
+// pod that is to prove it has the policy Always.
 package imagepull

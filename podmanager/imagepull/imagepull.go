@@ -51,6 +51,9 @@ type Config struct {
 	// credentials, which serve all pods. It is read at each pull, so that it may
 	// be rotated; it need not exist. Default none.
 	DockerConfig string
+	// CredentialProviders are plugins, which are asked at each pull and come after
+	// the secrets and DockerConfig; nil has none. See ReadCredentialProviders.
+	CredentialProviders *CredentialProviders
 	// Recorder is told of events; nil tells nobody.
 	Recorder Recorder
 	// Logger is told of pulls; nil logs nothing.
@@ -87,6 +90,7 @@ type Puller struct {
 	runtime      Runtime
 	secrets      Secrets
 	dockerConfig string
+	providers    *CredentialProviders
 	recorder     Recorder
 	slots        *semaphore.Weighted
 	slowAfter    time.Duration
@@ -107,6 +111,7 @@ func New(runtime Runtime, cfg Config) *Puller {
 		runtime:      runtime,
 		secrets:      cfg.Secrets,
 		dockerConfig: cfg.DockerConfig,
+		providers:    cfg.CredentialProviders,
 		recorder:     cfg.Recorder,
 		slots:        semaphore.NewWeighted(int64(cfg.MaxParallel)),
 		slowAfter:    cfg.SlowAfter,
@@ -198,6 +203,9 @@ func (p *Puller) ensurePulled(ctx context.Context, r *request) (*runtimeapi.Imag
 	asked := time.Now()
 	var logins []credentials
 	logins, r.missing = p.credentials(ctx, r.pod, r.spec.Image)
+	if ctx.Err() != nil {
+		return nil, &Error{cause: ctx.Err()} // nobody sees it
+	}
 	pulled, err := p.pull(ctx, r, logins)
 	if err != nil {
 		return nil, &Error{cause: err} // nobody sees it: ctx has ended
