@@ -84,8 +84,11 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	if err := os.MkdirAll(opts.containerLogs, 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of links to logs: %w", err)
 	}
+	plugins, err := credentialProviders(opts)
+	if err != nil {
+		return nil, err
+	}
 	a := &agent{runtime: runtime, node: thisNode(opts.nodeName), logger: logger.Named("nodeagent")}
-	var err error
 	a.store, err = metaclient.Open(filepath.Join(opts.root, "store.db"), upstream, metaclient.Config{OnPods: a.onPods, Logger: logger})
 	if err != nil {
 		return nil, err
@@ -96,7 +99,9 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	a.probes = probe.New(runtime, probe.Config{
 		OnResult: func(uid types.UID) { a.pods.Wake(uid) }, OnEvent: a.onPodEvent, Command: podspec.ProbeCommand, Logger: logger,
 	})
-	a.puller = imagepull.New(runtime, imagepull.Config{DockerConfig: opts.dockerConfig, Recorder: a.events, Logger: logger})
+	a.puller = imagepull.New(runtime, imagepull.Config{
+		DockerConfig: opts.dockerConfig, CredentialProviders: plugins, Recorder: a.events, Logger: logger,
+	})
 	a.volumes = volume.New(volume.Config{Root: opts.root, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
 	a.syncer = a.newSyncer(opts, logger)
 	a.pods = podmanager.New(a.syncer, podmanager.Config{
@@ -107,6 +112,14 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		return nil, err
 	}
 	return a, nil
+}
+
+// credentialProviders reads the configuration of plugins, if there is one.
+func credentialProviders(opts options) (*imagepull.CredentialProviders, error) {
+	if opts.providers == "" {
+		return nil, nil
+	}
+	return imagepull.ReadCredentialProviders(opts.providers, opts.providerBin)
 }
 
 // newSyncer wires what a pod's worker works with.

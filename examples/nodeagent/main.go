@@ -34,6 +34,8 @@ type options struct {
 	containerLogs string
 	nodeName      string
 	dockerConfig  string
+	providers     string
+	providerBin   string
 	clusterDNS    string
 	clusterDomain string
 	cgroupRoot    string
@@ -88,6 +90,8 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.podLogs, "pod-logs", "", "`folder` of the pods' logs (default /var/log/pods, or below the root with -runtime memory)")
 	flags.StringVar(&opts.containerLogs, "container-logs", "", "`folder` of the links to containers' logs (default /var/log/containers, or below the root with -runtime memory)")
 	flags.StringVar(&opts.dockerConfig, "docker-config", "/var/lib/kubelet/config.json", "`file` with the node's credentials for registries; it may be missing")
+	flags.StringVar(&opts.providers, "image-credential-provider-config", "", "`file` that configures plugins which give credentials for registries; default: none")
+	flags.StringVar(&opts.providerBin, "image-credential-provider-bin-dir", "", "`folder` of these plugins")
 	flags.StringVar(&opts.clusterDNS, "cluster-dns", "", "`addresses` of the cluster's DNS servers, with commas; default: pods use the node's")
 	flags.StringVar(&opts.clusterDomain, "cluster-domain", "cluster.local", "DNS `domain` of the cluster")
 	flags.StringVar(&opts.cgroupRoot, "cgroup-root", "/", "`cgroup` in which those of pods are made; \"\" leaves them to the runtime, as -runtime memory does")
