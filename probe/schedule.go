@@ -271,6 +271,7 @@ func (m *Manager) place(w *worker) {
 	}
 	if w.follow(containerStatus(&w.pod.status, w.container.Name)) {
 		w.due = time.Time{}
+		m.unqueue(w)
 		w.abort()
 	}
 	if w.pod.ending && w.kind != Readiness {
