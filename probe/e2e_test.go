@@ -71,15 +71,11 @@ func main() {
 }
 `
 
-// buildServer builds the server as a static binary. Its source lies in this module for
-// the time of the build, whose dependencies it uses.
+// buildServer builds the server as a static binary, with the dependencies of this module.
 func buildServer(t *testing.T) string {
-	source, err := os.MkdirTemp(".", "testdata-server-")
-	require.NoError(t, err)
-	defer os.RemoveAll(source)
-	require.NoError(t, os.WriteFile(filepath.Join(source, "main.go"), []byte(server), 0o644))
-	binary := filepath.Join(t.TempDir(), "server")
-	build := osexec.Command("go", "build", "-o", binary, "./"+source)
+	source, binary := filepath.Join(t.TempDir(), "main.go"), filepath.Join(t.TempDir(), "server")
+	require.NoError(t, os.WriteFile(source, []byte(server), 0o644))
+	build := osexec.Command("go", "build", "-o", binary, source)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -96,6 +92,7 @@ func TestChecksOnContainerd(t *testing.T) {
 			t.Cleanup(func() { _ = client.Close(context.Background()) })
 			target := runServer(t, client, binary, runtimeapi.NamespaceMode_POD)
 			checkAll(t, client, target)
+			t.Run("manager", func(t *testing.T) { manage(t, client, target) })
 			t.Run("host network", func(t *testing.T) {
 				node := runServer(t, client, binary, runtimeapi.NamespaceMode_NODE)
 				assert.Empty(t, node.PodIP)
@@ -191,4 +188,35 @@ func checkAll(t *testing.T, client *cri.Client, target probe.Target) {
 		assert.LessOrEqual(t, len(found.Output), probe.MaxOutput)
 		t.Logf("result %v, %d bytes, error %v", found.Result, len(found.Output), err)
 	})
+}
+
+// manage has a Manager find out that the container lives and is ready, and then that it
+// does not live.
+func manage(t *testing.T, client *cri.Client, target probe.Target) {
+	m := probe.New(client, probe.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	defer func() {
+		cancel()
+		require.NoError(t, <-done)
+	}()
+	alive, ready, begun := exec("test", "!", "-e", "/dead"), askGRPC("db"), exec("true")
+	for _, spec := range []*corev1.Probe{alive, ready, begun} {
+		spec.PeriodSeconds, spec.FailureThreshold = 1, 2
+	}
+	pod := podWith(alive, ready, begun)
+	status := runs(target.ContainerID)
+	status.PodIP = target.PodIP
+	m.Set(pod, status)
+	reached := func(want probe.Health) func() bool {
+		return func() bool {
+			health, known := m.Health(pod.UID, target.ContainerID)
+			return known && health == want
+		}
+	}
+	require.Eventually(t, reached(probe.Health{Started: true, Ready: true}), 30*time.Second, 20*time.Millisecond)
+	_, _, err := client.ExecSync(t.Context(), target.ContainerID, []string{"touch", "/dead"}, 10*time.Second)
+	require.NoError(t, err)
+	require.Eventually(t, reached(probe.Health{Started: true, Ready: true, Failed: probe.Liveness}), 30*time.Second, 20*time.Millisecond)
 }

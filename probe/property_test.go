@@ -106,7 +106,12 @@ func play(t *testing.T, pod *corev1.Pod, steps []string, pauses []int) (problem 
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
-	defer func() { cancel(); <-done }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			problem = err.Error()
+		}
+	}()
 	synctest.Wait()
 	number := 1
 	status := runs("1")
