@@ -27,6 +27,8 @@ func (c *Checker) serving(ctx context.Context, action *corev1.GRPCAction, target
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithUserAgent(c.cfg.UserAgent),
 		grpc.WithNoProxy(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxOutput)),
+		grpc.WithMaxHeaderListSize(maxHeader),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return dial(ctx, "tcp", address) }),
 	)
 	if err != nil {

@@ -322,17 +322,29 @@ func TestReadinessAndStartOutliveTheAgent(t *testing.T) {
 	}
 	inWard(t, nil, func(t *testing.T, w *ward) {
 		w.says("ready", errNo)
-		w.m.Set(podWith(nil, does("ready"), does("start")), runs("1", was(true, true)))
+		w.m.Set(podWith(nil, does("ready"), does("start")), ofReadyPod(runs("1", was(true, true))))
 		assert.Equal(t, "started ready", w.health("1"))
 		time.Sleep(15 * time.Second)
 		assert.Equal(t, "started ready", w.health("1"), "until a probe says otherwise, by its threshold")
 		assert.NotContains(t, w.news(), "start", "it has started")
 		time.Sleep(10 * time.Second)
 		assert.Equal(t, "started", w.health("1"))
-		w.m.Set(podWith(nil, does("ready"), does("start")), runs("2", was(false, false)))
-		synctest.Wait()
-		assert.Contains(t, w.news(), "2 start", "another one has not")
+		w.says("start", errNo)
+		w.m.Set(podWith(nil, does("ready"), does("start")), ofReadyPod(runs("2", was(true, true))))
+		assert.Empty(t, w.health("2"), "another one has not, whatever its status says")
+		assert.Contains(t, w.news(), "2 start")
 	})
+	inWard(t, nil, func(t *testing.T, w *ward) {
+		w.says("ready", errNo)
+		w.m.Set(podWith(nil, does("ready"), nil), runs("1", was(true, true)))
+		assert.Equal(t, "started", w.health("1"), "the pod was not ready")
+	})
+}
+
+// ofReadyPod adds that the pod as a whole is ready.
+func ofReadyPod(status corev1.PodStatus) corev1.PodStatus {
+	status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	return status
 }
 
 func TestChecksAreSpreadOnlyAfterTheAgentsStart(t *testing.T) {
@@ -457,8 +469,8 @@ func TestOnlySomeCommandsRunAtOnce(t *testing.T) {
 	})
 }
 
-// An answer that comes when the container is another one says nothing of that.
-func TestALateAnswerIsNotHeldAgainstTheNextContainer(t *testing.T) {
+// A check of a container that is gone is cancelled. It is no result, and not told of.
+func TestAHungCheckIsNotHeldAgainstTheNextContainer(t *testing.T) {
 	inWard(t, nil, func(t *testing.T, w *ward) {
 		w.takes("live", 5*time.Second)
 		w.says("live", errNo)
@@ -466,11 +478,87 @@ func TestALateAnswerIsNotHeldAgainstTheNextContainer(t *testing.T) {
 		w.m.Set(pod, runs("1"))
 		time.Sleep(time.Second)
 		w.m.Set(pod, runs("2"))
-		time.Sleep(5 * time.Second)
+		assert.Equal(t, "0s 1 live, 1s 2 live", w.news(), "the next one is checked at once")
 		assert.Equal(t, "started ready", w.health("2"))
-		assert.Contains(t, w.news(), "5s 2 live", "which is checked when the old check is over")
+		assert.Empty(t, w.happened())
 		time.Sleep(5 * time.Second)
 		assert.Equal(t, "started ready failed Liveness", w.health("2"))
+	})
+}
+
+// One that waits for its turn has the initial delay of the container that it comes to,
+// and its place in the line of its new sort.
+func TestWhatWaitsForItsTurnGoesWithTheChange(t *testing.T) {
+	inWard(t, func(cfg *probe.Config) { cfg.MaxExecs = 1 }, func(t *testing.T, w *ward) {
+		w.takes("slow", 900*time.Millisecond)
+		other := podWith(does("slow", every(3600)), nil, nil)
+		other.UID = "other"
+		w.m.Set(other, runs("0"))
+		synctest.Wait()
+		pod := podWith(does("live", after(5), every(60)), nil, nil)
+		old := runs("1")
+		old.ContainerStatuses[0].State.Running.StartedAt = metav1.NewTime(time.Now().Add(-time.Hour))
+		w.m.Set(pod, old)
+		synctest.Wait()
+		w.m.Set(pod, runs("2"))
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, "0s 0 slow, 5s 2 live", w.news())
+
+		other = podWith(does("slow", every(3601)), nil, nil)
+		other.UID = "other"
+		w.m.Remove("other")
+		w.m.Set(other, runs("3"))
+		synctest.Wait()
+		w.m.Set(pod, runs("4"))
+		old.ContainerStatuses[0].ContainerID = "containerd://5"
+		w.m.Set(pod, old)
+		synctest.Wait()
+		tcp := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{}}} // without a port: no I/O
+		w.m.Set(podWith(tcp, nil, nil), old)
+		time.Sleep(2 * time.Second)
+		w.news()
+		third := podWith(does("third"), nil, nil)
+		third.UID = "third"
+		w.m.Set(third, runs("6"))
+		assert.Equal(t, "12s 6 third", w.news(), "no place was lost")
+	})
+}
+
+// Who is being killed has started and lives, so that readiness is still asked.
+func TestAPodThatIsKilledWhileItStartsIsAskedForReadiness(t *testing.T) {
+	inWard(t, nil, func(t *testing.T, w *ward) {
+		w.says("start", errNo)
+		w.m.Set(podWith(does("live"), does("ready"), does("start")), runs("1"))
+		assert.Empty(t, w.health("1"))
+		w.m.Ending("uid")
+		assert.Equal(t, "started ready", w.health("1"))
+		assert.Equal(t, "0s 1 start, 0s 1 ready", w.news())
+	})
+}
+
+// A clock that was set back must not keep a probe waiting beyond its delay, nor one that
+// was set ahead wedge it.
+func TestTheClockMayJump(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"back": 1000 * time.Hour, "ahead": -1000 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			inWard(t, nil, func(t *testing.T, w *ward) {
+				status := runs("1")
+				status.ContainerStatuses[0].State.Running.StartedAt = metav1.NewTime(time.Now().Add(ahead))
+				w.m.Set(podWith(does("live", after(7)), nil, nil), status)
+				time.Sleep(8 * time.Second)
+				assert.Contains(t, w.news(), "1 live")
+			})
+		})
+	}
+}
+
+func TestAnErrorInAnEventIsBounded(t *testing.T) {
+	inWard(t, nil, func(t *testing.T, w *ward) {
+		w.says("live", errors.New(strings.Repeat("x", 1<<20)))
+		w.m.Set(podWith(does("live"), nil, nil), runs("1"))
+		events := w.happened()
+		assert.Contains(t, events, "Liveness probe errored: ")
+		assert.Less(t, len(events), probe.MaxOutput+100)
 	})
 }
 

@@ -106,6 +106,7 @@ func New(exec Execer, cfg Config) *Manager {
 type pod struct {
 	pod     *corev1.Pod
 	status  corev1.PodStatus
+	first   bool // the status is the first one
 	ending  bool
 	workers []*worker
 }
@@ -116,8 +117,10 @@ type pod struct {
 // the verdict that it had. It is idempotent; pod and status are shared from then on
 // and must not be changed.
 //
-// A container that is new here is ready and started if the status says so of it: that
-// is how both outlive a restart of the agent, until a probe says otherwise.
+// The first status of a pod must be the stored one. A container has started if that says
+// so of it, and is ready if it says so of it and of the pod: that is how both outlive a
+// restart of the agent, until a probe says otherwise. Of later containers only probes
+// say so, whatever their status.
 //
 // A pod with a deletionTimestamp is no longer checked for liveness and startup; one
 // in a terminal phase is not checked at all.
@@ -130,7 +133,7 @@ func (m *Manager) Set(desired *corev1.Pod, status corev1.PodStatus) {
 	}
 	p := m.pods[desired.UID]
 	if p == nil {
-		p = &pod{}
+		p = &pod{first: true}
 		m.pods[desired.UID] = p
 	}
 	p.pod, p.status = desired, status
@@ -139,6 +142,7 @@ func (m *Manager) Set(desired *corev1.Pod, status corev1.PodStatus) {
 	for _, w := range p.workers {
 		m.place(w)
 	}
+	p.first = false
 }
 
 // Ending tells that the containers of a pod are about to be stopped: it is no longer
@@ -208,7 +212,7 @@ func (m *Manager) Health(uid types.UID, containerID string) (Health, bool) {
 			health.Started = verdict == Success
 			fallthrough
 		case Liveness:
-			if verdict == Failure && !p.ending {
+			if verdict == Failure {
 				health.Failed = w.kind
 			}
 		}

@@ -136,8 +136,12 @@ func (m *Manager) laneOf(w *worker) *lane {
 func (m *Manager) launch(ctx context.Context, running *sync.WaitGroup, w *worker) {
 	m.metrics.InFlight++
 	c := check{worker: w, lane: m.laneOf(w), kind: w.kind, spec: w.spec, target: w.target(), pod: w.pod.pod, container: w.container, began: time.Now()}
+	whole := ctx // a check that is cancelled still makes room for others
+	ctx, w.cancel = context.WithCancel(ctx)
+	cancel := w.cancel
 	running.Go(func() {
-		yield := sync.OnceFunc(func() { m.yield(ctx, running, c.lane) })
+		defer cancel()
+		yield := sync.OnceFunc(func() { m.yield(whole, running, c.lane) })
 		late := time.AfterFunc(timeoutOf(c.spec)+slack, yield) // it counts no more, and may hang
 		found, err := m.check(ctx, c)
 		late.Stop()
@@ -152,11 +156,11 @@ func (m *Manager) yield(ctx context.Context, running *sync.WaitGroup, l *lane) {
 	defer m.mu.Unlock()
 	for next := l.leave(); next != nil; next = l.leave() {
 		l.running++
-		if next.pod.has(next) && !next.idle() && ctx.Err() == nil {
+		if next.pod.has(next) && !next.idle() && !next.due.IsZero() && m.laneOf(next) == l && ctx.Err() == nil {
 			m.launch(ctx, running, next)
 			return
 		}
-		next.inFlight = false // it has become idle while it waited
+		next.inFlight = false // it is another container or probe, or none, since it waited
 		m.place(next)
 	}
 }
@@ -212,18 +216,15 @@ func (m *Manager) guarded(ctx context.Context, spec *corev1.Probe, target Target
 // finish takes the outcome of a check, unless the container is another one meanwhile,
 // and puts the worker on the agenda again.
 func (m *Manager) finish(c check, found Outcome, err error, cancelled bool) {
-	if !cancelled {
-		m.tell(c, found, err)
-	}
 	m.mu.Lock()
 	w := c.worker
-	w.inFlight = false
+	w.inFlight, w.cancel = false, nil
 	m.metrics.InFlight--
 	m.metrics.Checks++
 	if err != nil {
 		m.metrics.Errors++
 	}
-	stale := !w.pod.has(w) || w.id != c.target.ContainerID || w.spec != c.spec || w.idle()
+	stale := cancelled || !w.pod.has(w) || w.id != c.target.ContainerID || w.spec != c.spec || w.idle()
 	changed := !stale && err == nil && w.conclude(found.Result)
 	if now := time.Now(); !stale {
 		w.due = c.began.Add(w.period())
@@ -240,6 +241,9 @@ func (m *Manager) finish(c check, found Outcome, err error, cancelled bool) {
 	}
 	uid := c.pod.UID
 	m.mu.Unlock()
+	if !stale {
+		m.tell(c, found, err)
+	}
 	if changed {
 		m.log.Info("verdict has changed", zap.String("pod", c.pod.Namespace+"/"+c.pod.Name), zap.String("uid", string(uid)),
 			zap.String("container", c.container.Name), zap.String("probe", string(c.kind)), zap.Stringer("result", found.Result))
@@ -251,7 +255,7 @@ func (m *Manager) finish(c check, found Outcome, err error, cancelled bool) {
 func (m *Manager) tell(c check, found Outcome, err error) {
 	switch {
 	case err != nil:
-		m.cfg.OnEvent(c.pod, c.container, corev1.EventTypeWarning, reasonUnhealthy, fmt.Sprintf("%s probe errored: %v", c.kind, err))
+		m.cfg.OnEvent(c.pod, c.container, corev1.EventTypeWarning, reasonUnhealthy, fmt.Sprintf("%s probe errored: %s", c.kind, clip(err.Error())))
 	case found.Result == Failure:
 		m.cfg.OnEvent(c.pod, c.container, corev1.EventTypeWarning, reasonUnhealthy, fmt.Sprintf("%s probe failed: %s", c.kind, found.Output))
 	case found.Result == Warning:
@@ -267,9 +271,15 @@ func (m *Manager) place(w *worker) {
 	}
 	if w.follow(containerStatus(&w.pod.status, w.container.Name)) {
 		w.due = time.Time{}
+		m.unqueue(w)
+		w.abort()
+	}
+	if w.pod.ending && w.kind != Readiness {
+		w.tracker.verdict = Success
 	}
 	switch {
 	case w.idle():
+		w.abort()
 		m.unqueue(w)
 		w.due = time.Time{}
 	case w.inFlight: // put there when it ends
@@ -306,8 +316,9 @@ func (m *Manager) unqueue(w *worker) {
 	}
 }
 
-// drop ends the worker. A check in flight ends by itself and finds it gone.
+// drop ends the worker. A check in flight is cancelled and finds it gone.
 func (m *Manager) drop(w *worker) {
+	w.abort()
 	m.unqueue(w)
 	w.id = ""
 }

@@ -1,7 +1,9 @@
 package probe
 
 import (
+	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +22,7 @@ type worker struct {
 	tracker  *Tracker
 	onHold   bool // the verdict stands until the container is another one
 	inFlight bool
+	cancel   context.CancelFunc // ends the check in flight, nil when there is none
 
 	due   time.Time
 	index int // in the agenda
@@ -73,12 +76,21 @@ func (w *worker) follow(status *corev1.ContainerStatus) (changed bool) {
 		return true
 	}
 	switch {
-	case w.kind == Readiness && status.Ready:
+	case !w.pod.first:
+	case w.kind == Readiness && status.Ready && w.pod.ready():
 		w.tracker.verdict = Success
 	case w.kind == Startup && status.Started != nil && *status.Started:
 		w.tracker.verdict, w.onHold = Success, true
 	}
 	return true
+}
+
+// abort cancels the check in flight: a hung one must not keep the next container
+// waiting. Nothing else is checked by the worker before it has ended.
+func (w *worker) abort() {
+	if w.cancel != nil {
+		w.cancel()
+	}
 }
 
 // idle reports whether there is nothing to check now, and nothing will change that but
@@ -95,6 +107,13 @@ func (p *pod) starting(id string) bool {
 		}
 	}
 	return false
+}
+
+// ready reports whether the status says so of the pod as a whole.
+func (p *pod) ready() bool {
+	return slices.ContainsFunc(p.status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 // first is when a container is checked for the first time: at once or after its
