@@ -2,6 +2,7 @@ package csi_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io/fs"
 	"net"
@@ -282,4 +283,21 @@ func ptr[T any](v T) *T { return &v }
 
 func ephemeral(string) csi.DriverSpec {
 	return csi.DriverSpec{VolumeLifecycleModes: []csi.LifecycleMode{csi.Persistent, csi.Ephemeral}}
+}
+
+// sum is the SHA-256 of a text in hexadecimal.
+func sum(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+
+// hang makes a method hang until its caller gives up, or not any more.
+func (f *fake) hang(method string, hangs bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hangs[method] = hangs
+}
+
+// on has do called while a call is at the driver.
+func (f *fake) on(method string, do func(req any)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.onDo[method] = do
 }

@@ -87,7 +87,7 @@ func TestDriverThatHangsAtItsRegistrationIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, t.TempDir(), newFake(), csi.Config{})
 		s.restart()
-		s.driver.hangs["NodeGetInfo"] = true
+		s.driver.hang("NodeGetInfo", true)
 		start := time.Now()
 		err := s.Register(t.Context(), socket)
 		assert.Equal(t, codes.DeadlineExceeded, status.Code(err))
@@ -118,7 +118,7 @@ func TestDriversComeAndGoWithTheirSocket(t *testing.T) {
 	stale.SetUnlinkOnClose(false)
 	require.NoError(t, stale.Close())
 	hanging := newFake()
-	hanging.hangs["GetInfo"] = true
+	hanging.hang("GetInfo", true)
 	run.plug(t, hanging, "b-hanging.sock")
 	bad := newFake()
 	bad.info.Name = "bad/name"
