@@ -85,8 +85,12 @@ func load(dir string) (*record, error) {
 	return &r, nil
 }
 
-// save is atomic and survives a power cut once it returns. It makes the directory.
+// save is atomic and survives a power cut once it returns. It makes the directory,
+// and writes nothing that is there already.
 func save(dir string, r record) error {
+	if old, err := load(dir); err == nil && old != nil && *old == r {
+		return nil
+	}
 	content, err := r.encode()
 	if err != nil {
 		return err

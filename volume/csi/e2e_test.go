@@ -134,7 +134,7 @@ type node struct {
 }
 
 func newNode(t *testing.T, client *cri.Client) *node {
-	root, err := os.MkdirTemp("", "csi") // short, as paths of sockets must be
+	root, err := os.MkdirTemp("", "csi") //nolint:usetesting // short, as paths of sockets must be
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(root)) })
 	// What a failed test leaves mounted goes with this mount.

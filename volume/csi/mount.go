@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -65,7 +66,7 @@ func (p *Plugin) stage(ctx context.Context, node csipb.NodeClient, dir string, s
 			return fmt.Errorf("save the claim on the volume: %w", err)
 		}
 	}
-	if err := os.MkdirAll(request.StagingTargetPath, 0o750); err != nil {
+	if err := makeStaging(request.StagingTargetPath); err != nil {
 		return err
 	}
 	_, err = node.NodeStageVolume(ctx, request)
@@ -115,7 +116,13 @@ func (p *Plugin) Mount(ctx context.Context, v *volume.Volume) (string, error) {
 		if able.stages() && s.mode == Persistent {
 			request.StagingTargetPath = p.stagingDir(s.driver, s.handle)
 		}
-		return p.publish(ctx, node, v.Dir, s, request, r)
+		if has {
+			_, err := node.NodePublishVolume(ctx, request)
+			return err
+		}
+		now := p.recordOf(s)
+		now.grouped = request.VolumeCapability.GetMount().GetVolumeMountGroup() != ""
+		return publish(ctx, node, v.Dir, now, request)
 	})
 	if err != nil {
 		return "", err
@@ -123,34 +130,39 @@ func (p *Plugin) Mount(ctx context.Context, v *volume.Volume) (string, error) {
 	return target, nil
 }
 
-// publish saves what is needed to take the volume down before the driver hears of
-// it. When the driver refuses for good what was never mounted, nothing is left, but
-// for the claim on a staged volume.
-func (p *Plugin) publish(ctx context.Context, node csipb.NodeClient, dir string, s *source, request *csipb.NodePublishVolumeRequest, before *record) error {
-	now := p.recordOf(s)
-	now.grouped = request.VolumeCapability.GetMount().GetVolumeMountGroup() != ""
-	again := before != nil && before.published
-	if now.published = again; before == nil || now != *before {
-		if err := save(dir, now); err != nil {
-			return fmt.Errorf("save what the volume is: %w", err)
-		}
+// makeStaging does not look at what is there already: that would block when the
+// mount is dead.
+func makeStaging(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o750); err != nil {
+		return err
 	}
-	if _, err := node.NodePublishVolume(ctx, request); err != nil {
-		if again || uncertain(err) {
-			return err
-		}
-		return errors.Join(err, p.withdraw(dir, request))
-	}
-	if !again {
-		now.published = true
-		if err := save(dir, now); err != nil {
-			return fmt.Errorf("save that the volume is mounted: %w", err)
-		}
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
 	return nil
 }
 
-func (p *Plugin) withdraw(dir string, request *csipb.NodePublishVolumeRequest) error {
+// publish saves what is needed to take the volume down before the driver hears of
+// it. When the driver refuses for good nothing is left, but for the claim on a
+// staged volume.
+func publish(ctx context.Context, node csipb.NodeClient, dir string, r record, request *csipb.NodePublishVolumeRequest) error {
+	if err := save(dir, r); err != nil {
+		return fmt.Errorf("save what the volume is: %w", err)
+	}
+	if _, err := node.NodePublishVolume(ctx, request); err != nil {
+		if uncertain(err) {
+			return err
+		}
+		return errors.Join(err, withdraw(dir, request))
+	}
+	r.published = true
+	if err := save(dir, r); err != nil {
+		return fmt.Errorf("save that the volume is mounted: %w", err)
+	}
+	return nil
+}
+
+func withdraw(dir string, request *csipb.NodePublishVolumeRequest) error {
 	if err := removeTarget(request.TargetPath); err != nil {
 		return err
 	}

@@ -367,20 +367,6 @@ func TestFinalErrorForASecondPodLeavesTheFirstOneItsVolume(t *testing.T) {
 	})
 }
 
-func TestFinalErrorAfterTheVolumeWasMountedRemovesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, t.TempDir(), newFake(stages), csi.Config{Driver: func(string) csi.DriverSpec {
-			return csi.DriverSpec{VolumeLifecycleModes: []csi.LifecycleMode{csi.Ephemeral}, RequiresRepublish: true}
-		}})
-		v := s.inlined("a")
-		require.NoError(t, s.mount(v))
-		before := data(t, v)
-		s.driver.fail("NodePublishVolume", codes.InvalidArgument)
-		require.Error(t, s.mount(v))
-		assert.Equal(t, before, data(t, v))
-	})
-}
-
 func TestDriverThatHangs(t *testing.T) {
 	for _, step := range []string{"NodeGetCapabilities", "NodeStageVolume", "NodePublishVolume", "NodeUnpublishVolume", "NodeUnstageVolume"} {
 		t.Run(step, func(t *testing.T) {

@@ -38,12 +38,13 @@ func (p *Plugin) Run(ctx context.Context) error {
 		return fmt.Errorf("make the folder of plugins: %w", err)
 	}
 	var events <-chan fsnotify.Event
+	var lost <-chan error
 	follow := func() {}
 	if watcher, err := fsnotify.NewWatcher(); err != nil {
 		p.log.Warn("folder is only rescanned, it cannot be watched", zap.String("folder", dir), zap.Error(err))
 	} else {
 		defer watcher.Close()
-		events = watcher.Events
+		events, lost = watcher.Events, watcher.Errors
 		follow = func() { _ = watcher.Add(dir) } // it may be another folder by now
 	}
 	r := registrants{plugin: p, running: make(map[string]registrant)}
@@ -60,6 +61,8 @@ func (p *Plugin) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-events:
+		case err := <-lost:
+			p.log.Debug("events of the folder were lost, it is read", zap.Error(err))
 		case <-time.After(p.cfg.Period):
 		}
 	}

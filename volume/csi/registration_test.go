@@ -151,7 +151,7 @@ type running struct {
 }
 
 func startRun(t *testing.T) *running {
-	root, err := os.MkdirTemp("", "csi") // short, as paths of sockets must be
+	root, err := os.MkdirTemp("", "csi") //nolint:usetesting // short, as paths of sockets must be
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
 	changed := make(chan struct{}, 100)

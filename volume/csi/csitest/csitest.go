@@ -58,7 +58,7 @@ func serve(ctx context.Context, socket string, register func(*grpc.Server)) erro
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	listener, err := net.Listen("unix", socket)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", socket)
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", socket, err)
 	}
