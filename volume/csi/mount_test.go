@@ -367,6 +367,23 @@ func TestFinalErrorForASecondPodLeavesTheFirstOneItsVolume(t *testing.T) {
 	})
 }
 
+// What the driver may have done before is not undone by its refusal.
+func TestFinalErrorOfALaterAttachKeepsTheClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, t.TempDir(), newFake(stages), csi.Config{})
+		v := s.claimed("a", "vol")
+		s.driver.fail("NodePublishVolume", codes.Unavailable)
+		require.Error(t, s.mount(v))
+		before := data(t, v)
+		s.driver.fail("NodeStageVolume", codes.InvalidArgument)
+		require.ErrorContains(t, s.mount(v), "NodeStageVolume")
+		assert.Equal(t, before, data(t, v))
+		s.driver.took()
+		require.NoError(t, s.unmount(v))
+		assert.Equal(t, []string{"NodeUnpublishVolume vol", "NodeUnstageVolume vol"}, s.driver.took())
+	})
+}
+
 func TestDriverThatHangs(t *testing.T) {
 	for _, step := range []string{"NodeGetCapabilities", "NodeStageVolume", "NodePublishVolume", "NodeUnpublishVolume", "NodeUnstageVolume"} {
 		t.Run(step, func(t *testing.T) {

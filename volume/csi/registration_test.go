@@ -99,14 +99,20 @@ func TestDriverThatHangsAtItsRegistrationIsGivenUp(t *testing.T) {
 // While a driver is updated, the old and the new one run beside each other.
 func TestUpdatedDriverServesAndTheOldOneTakesOverAgain(t *testing.T) {
 	run := startRun(t)
-	old, updated := newFake(), newFake()
+	old, updated := newFake(stages), newFake(stages)
 	updated.node = &csipb.NodeGetInfoResponse{NodeId: "n2"}
 	run.plug(t, old, "old-reg.sock")
 	run.await(t, "n1")
 	unplug := run.plug(t, updated, "new-reg.sock")
 	run.await(t, "n2")
+	s := &site{t: t, Plugin: run.plugin, cfg: csi.Config{Root: filepath.Dir(run.folder)}}
+	require.NoError(t, s.Attach(t.Context(), s.claimed("a", "vol")))
+	assert.Empty(t, old.took())
+	assert.Len(t, updated.took(), 1)
 	unplug()
 	run.await(t, "n1")
+	require.NoError(t, s.Attach(t.Context(), s.claimed("a", "vol")))
+	assert.Len(t, old.took(), 1)
 }
 
 func TestDriversComeAndGoWithTheirSocket(t *testing.T) {
@@ -139,6 +145,12 @@ func TestDriversComeAndGoWithTheirSocket(t *testing.T) {
 	again.node = &csipb.NodeGetInfoResponse{NodeId: "n2"}
 	run.plug(t, again, "z-reg.sock")
 	run.await(t, "n2")
+
+	replaced := newFake()
+	replaced.node = &csipb.NodeGetInfoResponse{NodeId: "n3"}
+	run.plug(t, replaced, ".new.sock")
+	require.NoError(t, os.Rename(filepath.Join(run.folder, ".new.sock"), filepath.Join(run.folder, "z-reg.sock")))
+	run.await(t, "n3")
 	assert.Empty(t, hidden.statuses())
 	assert.Empty(t, other.statuses())
 }

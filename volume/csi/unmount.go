@@ -119,7 +119,7 @@ func (p *Plugin) claims(driver, handle, except string) (found bool, unreadable, 
 				}
 				continue
 			}
-			if r != nil && r.mode == Persistent && r.driver == driver && r.handle == handle {
+			if r != nil && r.driver == driver && r.handle == handle {
 				return true, nil, nil
 			}
 		}
