@@ -34,6 +34,11 @@ type Config struct {
 	// Secrets finds the secrets that volumes refer to. Nil means that such volumes
 	// cannot be mounted.
 	Secrets Secrets
+	// PublishContext returns what a controller has answered when it made the volume
+	// available to this node: the attachmentMetadata of a VolumeAttachment. An error
+	// means that it has not done so yet. It may block until ctx ends. Nil means that
+	// no driver needs that.
+	PublishContext func(ctx context.Context, volume *corev1.PersistentVolume) (map[string]string, error)
 	// Timeout is the deadline of each call to a driver, 2 minutes by default.
 	Timeout time.Duration
 	// Period is the time between two looks at the registration folder, 10 seconds
@@ -55,6 +60,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Driver == nil {
 		c.Driver = func(string) DriverSpec { return DriverSpec{} }
+	}
+	if c.PublishContext == nil {
+		c.PublishContext = func(context.Context, *corev1.PersistentVolume) (map[string]string, error) { return nil, nil }
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = 2 * time.Minute

@@ -20,8 +20,10 @@
 //	err = plugin.Detach(ctx, uid, dir)  // NodeUnstageVolume, after the last pod
 //
 // A driver comes as its vendor packs it for Kubernetes: a pod whose
-// node-driver-registrar puts a socket into <Root>/plugins_registry. Staged volumes
-// are at <Root>/plugins/kubernetes.io/csi/<driver>/<hash of the handle>/globalmount,
+// node-driver-registrar puts a socket into <Root>/plugins_registry. Manifests name
+// the kubelet's root there and in their mounts, /var/lib/kubelet: they want either
+// that as the Root, or a change. Staged volumes are at
+// <Root>/plugins/kubernetes.io/csi/<driver>/<hash of the handle>/globalmount,
 // published ones in the pod's directory, both in the kubelet's layout, with a
 // vol_data.json that names driver and handle.
 //
@@ -34,9 +36,9 @@
 // hangs, lies or is gone harms no volume of another one. A pod that has its volume
 // does not need the driver any more until the volume is unmounted.
 //
-// It does not serve volumes as block devices, does not expand volumes, and does not
-// request tokens of service accounts. There is no controller's side: volumes are
-// made by others, and a driver that needs ControllerPublishVolume before it can
-// stage gets no publish context. Ownership by fsGroup is the caller's to apply, see
+// It does not serve volumes as block devices, does not expand volumes, does not
+// measure them, and does not request tokens of service accounts. The controller's
+// side of CSI is somebody else's: what it has to say to a driver comes by
+// Config.PublishContext. Ownership by fsGroup is the caller's to apply, see
 // [Plugin.AppliesFSGroup]. Mounts are only told from directories on Linux.
 package csi

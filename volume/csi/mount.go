@@ -41,6 +41,10 @@ func (p *Plugin) Attach(ctx context.Context, v *volume.Volume) error {
 		if err != nil {
 			return err
 		}
+		attached, err := p.publishContext(ctx, v.Persistent)
+		if err != nil {
+			return err
+		}
 		done, err := p.turns.take(ctx, s.driver+"/"+s.handle)
 		if err != nil {
 			return fmt.Errorf("wait for another pod that has the volume: %w", err)
@@ -48,7 +52,7 @@ func (p *Plugin) Attach(ctx context.Context, v *volume.Volume) error {
 		defer done()
 		return p.stage(ctx, node, v.Dir, s, &csipb.NodeStageVolumeRequest{
 			VolumeId: s.handle, StagingTargetPath: p.stagingDir(s.driver, s.handle), VolumeCapability: s.capability(able),
-			VolumeContext: s.attributes, Secrets: secrets,
+			VolumeContext: s.attributes, PublishContext: attached, Secrets: secrets,
 		})
 	})
 }
@@ -109,9 +113,13 @@ func (p *Plugin) Mount(ctx context.Context, v *volume.Volume) (string, error) {
 		if err != nil {
 			return err
 		}
+		attached, err := p.publishContext(ctx, v.Persistent)
+		if err != nil {
+			return err
+		}
 		request := &csipb.NodePublishVolumeRequest{
 			VolumeId: s.handle, TargetPath: target, VolumeCapability: s.capability(able), Readonly: s.readOnly,
-			VolumeContext: s.context(v.Pod, spec), Secrets: secrets,
+			VolumeContext: s.context(v.Pod, spec), PublishContext: attached, Secrets: secrets,
 		}
 		if able.stages() && s.mode == Persistent {
 			request.StagingTargetPath = p.stagingDir(s.driver, s.handle)

@@ -187,3 +187,17 @@ func (p *Plugin) secret(ctx context.Context, ref *corev1.SecretReference) (map[s
 	}
 	return values, nil
 }
+
+// publishContext returns nothing for an inline volume, which has no controller.
+func (p *Plugin) publishContext(ctx context.Context, pv *corev1.PersistentVolume) (map[string]string, error) {
+	if pv == nil {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	defer cancel()
+	attached, err := p.cfg.PublishContext(ctx, pv)
+	if err != nil {
+		return nil, fmt.Errorf("persistent volume %q is not attached to the node: %w", pv.Name, err)
+	}
+	return attached, nil
+}
