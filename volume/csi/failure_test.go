@@ -137,6 +137,23 @@ func TestFinalErrorOfALaterAttachKeepsTheClaim(t *testing.T) {
 	})
 }
 
+func TestAnotherVolumeInTheSamePlaceWaitsForTheFirstToGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, t.TempDir(), newFake(stages), csi.Config{})
+		v, other := s.claimed("a", "vol"), s.claimed("a", "other")
+		require.NoError(t, s.mount(v))
+		before := data(t, v)
+		require.ErrorContains(t, s.Attach(t.Context(), other), `has the volume "vol" of the driver "disk.example.org"`)
+		_, err := s.Mount(t.Context(), other)
+		require.ErrorContains(t, err, `has the volume "vol"`)
+		assert.Equal(t, before, data(t, v))
+		require.NoError(t, s.unmount(v))
+		require.NoError(t, s.mount(other))
+		require.NoError(t, s.unmount(other))
+		assert.Empty(t, s.remains())
+	})
+}
+
 func TestDriverThatHangs(t *testing.T) {
 	for _, step := range []string{"NodeGetCapabilities", "NodeStageVolume", "NodePublishVolume", "NodeUnpublishVolume", "NodeUnstageVolume"} {
 		t.Run(step, func(t *testing.T) {

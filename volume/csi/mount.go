@@ -25,11 +25,7 @@ func (p *Plugin) Attach(ctx context.Context, v *volume.Volume) error {
 	if s.mode == Ephemeral {
 		return nil
 	}
-	r, err := load(v.Dir)
-	if err != nil {
-		return err
-	}
-	if has, err := hasVolume(v.Dir, r); has || err != nil {
+	if has, err := hasVolume(v.Dir, s); has || err != nil {
 		return err
 	}
 	return p.withNode(s.driver, func(node csipb.NodeClient) error {
@@ -92,11 +88,7 @@ func (p *Plugin) Mount(ctx context.Context, v *volume.Volume) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r, err := load(v.Dir)
-	if err != nil {
-		return "", err
-	}
-	has, err := hasVolume(v.Dir, r)
+	has, err := hasVolume(v.Dir, s)
 	if err != nil {
 		return "", err
 	}
@@ -185,9 +177,16 @@ func (p *Plugin) recordOf(s *source) record {
 }
 
 // hasVolume reports whether the pod has its volume: the driver has said so, and
-// what it has mounted is still there.
-func hasVolume(dir string, r *record) (bool, error) {
-	if r == nil || !r.published {
+// what it has mounted is still there. A record of another volume must not be lost.
+func hasVolume(dir string, s *source) (bool, error) {
+	r, err := load(dir)
+	if err != nil || r == nil {
+		return false, err
+	}
+	if r.driver != s.driver || r.handle != s.handle || r.mode != s.mode {
+		return false, fmt.Errorf("%s has the volume %q of the driver %q, which is to be unmounted first", dir, r.handle, r.driver)
+	}
+	if !r.published {
 		return false, nil
 	}
 	return mounted(filepath.Join(dir, mountName))
