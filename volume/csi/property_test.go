@@ -77,7 +77,7 @@ func TestNothingIsLeftWhateverHappens(t *testing.T) {
 		s := newSite(t, root, driver, csi.Config{Driver: ephemeral})
 		pods := []*volume.Volume{s.claimed("a", "x"), s.claimed("b", "x"), s.claimed("c", "y"), s.inlined("a"), s.inlined("d")}
 
-		for range rapid.IntRange(1, 20).Draw(rt, "steps") {
+		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			v := rapid.SampledFrom(pods).Draw(rt, "pod")
 			method := rapid.SampledFrom([]string{"", "NodeStageVolume", "NodePublishVolume", "NodeUnpublishVolume", "NodeUnstageVolume"}).Draw(rt, "fails")
 			// These leave open what was done, as the ledger does it in any case.

@@ -98,7 +98,7 @@ func TestDriverThatHangsAtItsRegistrationIsGivenUp(t *testing.T) {
 
 // While a driver is updated, the old and the new one run beside each other.
 func TestUpdatedDriverServesAndTheOldOneTakesOverAgain(t *testing.T) {
-	run := startRun(t)
+	run := startRun(t, time.Hour) // the folder is watched
 	old, updated := newFake(stages), newFake(stages)
 	updated.node = &csipb.NodeGetInfoResponse{NodeId: "n2"}
 	run.plug(t, old, "old-reg.sock")
@@ -116,7 +116,7 @@ func TestUpdatedDriverServesAndTheOldOneTakesOverAgain(t *testing.T) {
 }
 
 func TestDriversComeAndGoWithTheirSocket(t *testing.T) {
-	run := startRun(t)
+	run := startRun(t, time.Hour) // the folder is watched
 	// None of these harms the driver.
 	require.NoError(t, os.WriteFile(filepath.Join(run.folder, "file.sock"), nil, 0o600))
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(run.folder, "a-stale.sock"), Net: "unix"})
@@ -155,6 +155,19 @@ func TestDriversComeAndGoWithTheirSocket(t *testing.T) {
 	assert.Empty(t, other.statuses())
 }
 
+// Where it cannot be watched, or was another one when the watch began, the folder is
+// looked at each period.
+func TestFolderThatIsMadeAnew(t *testing.T) {
+	run := startRun(t, 10*time.Millisecond)
+	run.plug(t, newFake(), "a-reg.sock")
+	run.await(t, "n1")
+	require.NoError(t, os.RemoveAll(run.folder))
+	run.await(t, "")
+	require.NoError(t, os.Mkdir(run.folder, 0o750))
+	run.plug(t, newFake(), "a-reg.sock")
+	run.await(t, "n1")
+}
+
 // running is a plugin that runs, on real sockets.
 type running struct {
 	plugin  *csi.Plugin
@@ -162,13 +175,13 @@ type running struct {
 	changed chan struct{}
 }
 
-func startRun(t *testing.T) *running {
+func startRun(t *testing.T, period time.Duration) *running {
 	root, err := os.MkdirTemp("", "csi") //nolint:usetesting // short, as paths of sockets must be
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
 	changed := make(chan struct{}, 100)
 	r := &running{folder: filepath.Join(root, "plugins_registry"), changed: changed}
-	r.plugin = csi.New(csi.Config{Root: root, Changed: func() { changed <- struct{}{} }})
+	r.plugin = csi.New(csi.Config{Root: root, Period: period, Changed: func() { changed <- struct{}{} }})
 	require.NoError(t, os.Mkdir(r.folder, 0o750))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
