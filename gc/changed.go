@@ -31,21 +31,21 @@ func (c *Containers) Changed(uid types.UID) {
 }
 
 // wait waits for the next round, and meanwhile collects the dead containers of pods
-// that have changed.
-func (c *Containers) wait(ctx context.Context) {
+// that have changed. It reports whether there is a next round.
+func (c *Containers) wait(ctx context.Context) bool {
 	next := time.NewTimer(c.pause())
 	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-next.C:
-			return
+			return true
 		case <-c.wake:
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-time.After(shortly):
 		}
 		if err := c.collectChanged(ctx); err != nil && ctx.Err() == nil {

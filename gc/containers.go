@@ -119,7 +119,7 @@ func (c *Containers) Run(ctx context.Context) error {
 		if err := c.Collect(ctx); err != nil && ctx.Err() == nil {
 			c.log.Warn("round left something behind", zap.Error(err))
 		}
-		if c.wait(ctx); ctx.Err() != nil {
+		if !c.wait(ctx) {
 			return nil
 		}
 	}
