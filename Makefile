@@ -8,13 +8,13 @@ LINT          := $(CACHE)/bin/golangci-lint-$(LINT_VERSION)
 CONTAINERD    := $(CACHE)/containerd
 
 # The rooms that people import to unit-test their agents, on any machine.
-UNIT_TESTING  := ./cri ./cri/crilog ./cri/critest ./cri/critest/conformance ./podmanager/... ./pleg ./probe ./statusmgr ./gc ./volume ./metaclient/...
+UNIT_TESTING  := ./cri ./cri/crilog ./cri/critest ./cri/critest/conformance ./podmanager/... ./pleg ./probe ./statusmgr ./gc/... ./volume ./volume/csi ./metaclient/...
 
 # The packages with tests on real containerd. Without -race: the agent under test
 # is a program of its own.
-E2E           := ./cri/critest/conformance ./cri/critest/containerd ./cri/crilog ./podmanager/podspec ./podmanager/podcgroup ./podmanager/imagepull ./examples/imagegc ./examples/nodeagent
+E2E           := ./cri/critest/conformance ./cri/critest/containerd ./cri/crilog ./probe ./volume/csi ./podmanager/podspec ./podmanager/podcgroup ./podmanager/imagepull ./examples/imagegc ./examples/nodeagent
 
-.PHONY: all check fmt vet lint layers test build e2e e2e-deps bench run clean
+.PHONY: all check fmt vet lint layers test build e2e e2e-deps sanity bench run clean
 
 all: check test build e2e
 
@@ -57,6 +57,11 @@ e2e-deps:
 
 e2e: e2e-deps
 	EDGED_CONTAINERD_DIR=$(CONTAINERD) $(GO) test -tags e2e -count=1 -timeout 30m $(E2E)
+
+# The CSI driver of our tests, held against Kubernetes' own suite for drivers. It is a
+# module of its own, so that the suite is none of the library's dependencies.
+sanity:
+	cd volume/csi/sanity && $(GO) vet ./... && $(GO) test -count=1 ./...
 
 # Ratios count, not absolute times: each benchmark has what it is compared with
 # in the same run.
