@@ -31,13 +31,13 @@ func newFakeUpstream() *fakeUpstream {
 	return &fakeUpstream{sets: make(chan []*corev1.Pod), taken: make(chan error)}
 }
 
-func (f *fakeUpstream) Watch(ctx context.Context, deliver func([]*corev1.Pod) error) error {
+func (f *fakeUpstream) Watch(ctx context.Context, sink metaclient.Sink) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case pods := <-f.sets:
-			err := deliver(pods)
+			err := sink.Pods(ctx, pods)
 			f.taken <- err
 			if err != nil {
 				return err
@@ -55,8 +55,8 @@ func (f *fakeUpstream) deliver(pods ...*corev1.Pod) error {
 // watchFunc is an Upstream made of one function.
 type watchFunc func(ctx context.Context, deliver func([]*corev1.Pod) error) error
 
-func (w watchFunc) Watch(ctx context.Context, deliver func([]*corev1.Pod) error) error {
-	return w(ctx, deliver)
+func (w watchFunc) Watch(ctx context.Context, sink metaclient.Sink) error {
+	return w(ctx, func(pods []*corev1.Pod) error { return sink.Pods(ctx, pods) })
 }
 
 func silent(ctx context.Context, _ func([]*corev1.Pod) error) error {
