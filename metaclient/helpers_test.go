@@ -1,6 +1,7 @@
 package metaclient_test
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
@@ -66,7 +68,7 @@ func silent(ctx context.Context, _ func([]*corev1.Pod) error) error {
 
 // reportingUpstream also takes reports.
 type reportingUpstream struct {
-	watchFunc
+	metaclient.Upstream
 	report func(ctx context.Context, pod *corev1.Pod) error
 }
 
@@ -191,6 +193,12 @@ func readFile(t *testing.T, path string) []byte {
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	return data
+}
+
+// unchanged asserts that the file is, byte for byte, what it was.
+func unchanged(t *testing.T, before []byte, path string) {
+	t.Helper()
+	assert.True(t, bytes.Equal(before, readFile(t, path)), "the file was written")
 }
 
 func at(seconds int64) metav1.Time { return metav1.NewTime(time.Unix(seconds, 0)) }

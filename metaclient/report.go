@@ -2,6 +2,7 @@ package metaclient
 
 import (
 	"context"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -10,7 +11,8 @@ import (
 // be sent upstream if the upstream takes statuses (PodStatusReporter). Of each pod
 // the newest status is kept until it is acknowledged, over restarts too; there is
 // no need to report it again. It does not block, is idempotent, and neither keeps
-// nor changes pod; it fails only when ctx has ended.
+// nor changes pod; it fails only when ctx has ended, or for a status that
+// cannot be encoded.
 //
 // What is reported within Config.FlushAfter is written in one go; Flush is for those
 // who cannot wait, and the end of a pod (Succeeded, Failed) does not. What differs
@@ -21,8 +23,12 @@ func (c *Client) ReportPodStatus(ctx context.Context, pod *corev1.Pod) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r := report{topic: topic{reportStatus, string(pod.UID)}, pod: pod.DeepCopy(), dirty: true}
-	c.report(r)
+	value, err := encodeStatus(pod.Status)
+	if err != nil {
+		return fmt.Errorf("status of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	// A status that says nothing is no news for the store.
+	c.report(report{topic: topic{reportStatus, string(pod.UID)}, pod: pod.DeepCopy(), dirty: value != nil})
 	if ended(pod.Status) {
 		hint(c.urgent)
 	}
