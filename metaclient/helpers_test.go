@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 type fakeUpstream struct {
 	sets  chan []*corev1.Pod
 	taken chan error
+	sink  metaclient.Sink // of the Watch that runs, once a set was delivered
 }
 
 func newFakeUpstream() *fakeUpstream {
@@ -39,6 +40,7 @@ func (f *fakeUpstream) Watch(ctx context.Context, sink metaclient.Sink) error {
 		case <-ctx.Done():
 			return nil
 		case pods := <-f.sets:
+			f.sink = sink
 			err := sink.Pods(ctx, pods)
 			f.taken <- err
 			if err != nil {
