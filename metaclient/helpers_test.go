@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 type fakeUpstream struct {
 	sets  chan []*corev1.Pod
 	taken chan error
-	sink  metaclient.Sink // of the Watch that runs, once a set was delivered
+	sink  metaclient.Sink // of the last Watch; for who has delivered a set to it
 }
 
 func newFakeUpstream() *fakeUpstream {
@@ -35,12 +35,12 @@ func newFakeUpstream() *fakeUpstream {
 }
 
 func (f *fakeUpstream) Watch(ctx context.Context, sink metaclient.Sink) error {
+	f.sink = sink
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case pods := <-f.sets:
-			f.sink = sink
 			err := sink.Pods(ctx, pods)
 			f.taken <- err
 			if err != nil {

@@ -60,20 +60,20 @@ func newOutbox() *outbox {
 // put takes a report that replaces the one before on its topic.
 func (o *outbox) put(next report) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.last++
 	next.number, next.turn = o.last, o.last
 	if before, ok := o.reports[next.topic]; ok {
 		next.turn = before.turn
 	}
 	o.reports[next.topic] = &next
-	o.bound()
-	o.mu.Unlock()
 	if next.dirty {
 		hint(o.toStore)
 	}
 	if next.unsent {
 		hint(o.toSend)
 	}
+	o.bound()
 }
 
 // bound drops what is too much. mu is held.

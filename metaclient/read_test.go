@@ -28,6 +28,7 @@ func TestMissIsAskedOnceStoredAndThenAnsweredLocally(t *testing.T) {
 		stop := start(t, c)
 		defer stop()
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		var readers sync.WaitGroup
 		for range 50 {
 			readers.Go(func() {
@@ -42,6 +43,7 @@ func TestMissIsAskedOnceStoredAndThenAnsweredLocally(t *testing.T) {
 		assert.Equal(t, 1, cloud.Asked(configMapRef("c")))
 		cloud.Cut()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		cm, err := c.ConfigMap(t.Context(), "default", "c")
 		require.NoError(t, err)
 		assert.Equal(t, "1", cm.Data["key"])
@@ -58,6 +60,7 @@ func TestReaderThatGoesAwayDoesNotTakeTheQuestionAlong(t *testing.T) {
 		stop := start(t, c)
 		defer stop()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		cloud.Delay(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
@@ -104,6 +107,7 @@ func TestErrorsSayWhatOptionalNeedsToKnow(t *testing.T) {
 				stop := start(t, c)
 				defer stop()
 				time.Sleep(time.Second)
+				synctest.Wait()
 				if strings.HasPrefix(name, "known") { // asked before
 					_, err := c.Secret(t.Context(), "default", "s")
 					notFound(t, err)
@@ -127,6 +131,7 @@ func TestAbsenceIsRememberedOverARestartOffline(t *testing.T) {
 		require.NoError(t, err)
 		stop := start(t, c)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		stop()
 		require.NoError(t, c.Close())
 	})
@@ -143,6 +148,7 @@ func TestObjectThatAppearsLaterIsFoundThoughNobodyTells(t *testing.T) {
 		stop := start(t, c)
 		defer stop()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		_, err := c.Secret(t.Context(), "default", "s")
 		require.True(t, apierrors.IsNotFound(err))
 		cloud.Put(secret("s", "1"))
@@ -208,6 +214,7 @@ func TestInvalidAnswersAreErrorsThatNameTheField(t *testing.T) {
 				stop := start(t, c)
 				defer stop()
 				time.Sleep(time.Second)
+				synctest.Wait()
 				_, err := c.Secret(t.Context(), "default", "s")
 				require.ErrorContains(t, err, "Secret default/s")
 				require.ErrorContains(t, err, tc.want)
@@ -237,12 +244,14 @@ func TestNodeIsReadWithoutItsHeartbeats(t *testing.T) {
 		stop := start(t, c)
 		defer stop()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		got, err := c.Node(t.Context(), "edge-1")
 		require.NoError(t, err)
 		assert.Equal(t, "a", got.Labels["zone"])
 		before := readFile(t, path)
 		for range 360 {
 			time.Sleep(10 * time.Second)
+			synctest.Wait()
 			node.Status.Conditions[0].LastHeartbeatTime = metav1.Now()
 			cloud.Put(node)
 		}

@@ -47,7 +47,8 @@ type Reader interface {
 	Each(bucket string, f func(key string, value []byte))
 }
 
-// Change sets a key, or deletes it when Value is nil.
+// Change sets a key, or deletes it when Value is nil. Of several changes of a key in
+// one update the last counts.
 type Change struct {
 	Bucket, Key string
 	Value       []byte
@@ -73,10 +74,19 @@ type Config struct {
 	Logger *zap.Logger
 }
 
-// effective drops the changes that would change nothing.
+// effective drops the changes that would change nothing. Of several changes of one
+// key the last counts.
 func effective(r Reader, changes []Change) []Change {
+	type place struct{ bucket, key string }
+	last := make(map[place]int, len(changes))
+	for i, c := range changes {
+		last[place{c.Bucket, c.Key}] = i
+	}
 	var kept []Change
-	for _, c := range changes {
+	for i, c := range changes {
+		if last[place{c.Bucket, c.Key}] != i {
+			continue
+		}
 		if old := r.Get(c.Bucket, c.Key); (old == nil) != (c.Value == nil) || !bytes.Equal(old, c.Value) {
 			kept = append(kept, c)
 		}
