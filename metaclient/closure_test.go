@@ -207,9 +207,9 @@ func TestResyncAsksForEverythingAndBelievesIt(t *testing.T) {
 		up := &stubborn{Cloud: cloud}
 		var rec recorder
 		c := mustOpen(t, storePath(t), up, metaclient.Config{OnPods: rec.onPods})
+		require.ErrorIs(t, c.Resync(t.Context()), metaclient.ErrOffline)
 		stop := start(t, c)
 		defer stop()
-		require.ErrorIs(t, c.Resync(t.Context()), metaclient.ErrOffline)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		before := len(rec.all())

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
@@ -69,11 +68,7 @@ func checkRecord(kind Kind) func(key string, value []byte) error {
 		if err != nil || r.Absent {
 			return err
 		}
-		ref := Ref{Kind: kind, Name: key}
-		if namespace, name, ok := strings.Cut(key, "/"); ok {
-			ref.Namespace, ref.Name = namespace, name
-		}
-		_, err = r.object(ref)
+		_, err = r.object(refOfKey(kind, key))
 		return err
 	}
 }

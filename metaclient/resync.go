@@ -30,7 +30,7 @@ func (c *Client) Resync(ctx context.Context) error {
 		return fmt.Errorf("resync: %w", ctx.Err())
 	}
 	var failed []error
-	for _, err := range c.refresh(ctx, c.wanted.all(), true) {
+	for _, err := range c.refresh(ctx, c.allRefs(), true) {
 		failed = append(failed, fmt.Errorf("resync: %w", err))
 	}
 	return errors.Join(failed...)

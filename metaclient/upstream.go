@@ -3,6 +3,7 @@ package metaclient
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -134,4 +135,11 @@ func (r Ref) key() string {
 		return r.Name
 	}
 	return r.Namespace + "/" + r.Name
+}
+
+func refOfKey(kind Kind, key string) Ref {
+	if namespace, name, ok := strings.Cut(key, "/"); ok {
+		return Ref{Kind: kind, Namespace: namespace, Name: name}
+	}
+	return Ref{Kind: kind, Name: key}
 }

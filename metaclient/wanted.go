@@ -69,6 +69,25 @@ func (w *wanted) all() []Ref {
 	return sortedRefs(w.refs)
 }
 
+// allRefs names what pods refer to and what else is stored: somebody has read it, and
+// a pod may refer to it soon.
+func (c *Client) allRefs() []Ref {
+	refs := map[Ref]bool{}
+	for _, ref := range c.wanted.all() {
+		refs[ref] = true
+	}
+	err := c.store.View(func(r store.Reader) error {
+		for _, kind := range allKinds() {
+			r.Each(kind.resource(), func(key string, _ []byte) { refs[refOfKey(kind, key)] = true })
+		}
+		return nil
+	})
+	if err != nil {
+		c.log.Error("stored objects cannot be read", zap.Error(err))
+	}
+	return sortedRefs(refs)
+}
+
 func (w *wanted) unknown() []Ref {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -87,7 +106,7 @@ func (c *Client) want() error {
 				unmet[ref] = true
 			}
 		}
-		r.Each(KindNode.resource(), func(key string, _ []byte) { refs[Ref{Kind: KindNode, Name: key}] = true })
+		r.Each(KindNode.resource(), func(key string, _ []byte) { refs[refOfKey(KindNode, key)] = true })
 		return nil
 	})
 	if err != nil {
@@ -164,7 +183,7 @@ func (c *Client) refill(ctx context.Context) {
 			}
 			continue
 		}
-		c.refresh(ctx, c.wanted.all(), false)
+		c.refresh(ctx, c.allRefs(), false)
 		c.fillUp(ctx, changed)
 	}
 }

@@ -108,3 +108,10 @@ func copyOf(o metav1.Object) metav1.Object {
 		panic(fmt.Sprintf("metatest: %T is no object of metaclient", o))
 	}
 }
+
+// Pods returns copies of the pods that the node is to run, sorted by UID.
+func (c *Cloud) Pods() []*corev1.Pod {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.podSet()
+}
