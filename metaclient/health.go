@@ -1,6 +1,8 @@
 package metaclient
 
 import (
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -128,6 +130,10 @@ func (l *link) wrote(err error) (before error) {
 	return before
 }
 
+// errNotStored marks what failed because of the disk, which says nothing about the
+// upstream.
+var errNotStored = errors.New("cannot be stored")
+
 // update writes to the store and keeps the condition that Health shows. It logs
 // the first failure and the recovery.
 func (c *Client) update(plan func(r store.Reader) []store.Change) error {
@@ -138,5 +144,8 @@ func (c *Client) update(plan func(r store.Reader) []store.Change) error {
 	case err == nil && before != nil:
 		c.log.Info("store can be written again")
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotStored, err)
+	}
+	return nil
 }

@@ -76,6 +76,9 @@ func (c *Client) journal(ctx context.Context) {
 			return
 		case <-c.outbox.toStore:
 		}
+		if len(c.outbox.unstored()) == 0 {
+			continue
+		}
 		wait := c.cfg.FlushAfter
 		if failures > 0 {
 			wait = max(wait, retryDelay(failures))

@@ -24,10 +24,11 @@ type wanted struct {
 	unmet map[Ref]bool  // of refs, those of which nothing is known
 	more  chan struct{} // of size 1: there is something unmet
 	stale chan struct{} // of size 1: refs are to be computed again
+	doubt chan struct{} // of size 1: changes may have been missed
 }
 
 func newWanted() *wanted {
-	return &wanted{more: make(chan struct{}, 1), stale: make(chan struct{}, 1)}
+	return &wanted{more: make(chan struct{}, 1), stale: make(chan struct{}, 1), doubt: make(chan struct{}, 1)}
 }
 
 // hint leaves a signal, unless there is one already.
@@ -171,37 +172,40 @@ func (c *Client) missing(refs []Ref, fetched map[Ref]answer, tried map[Ref]bool)
 }
 
 // refill asks again, until ctx ends: for all objects when the upstream is there
-// again, since changes may have been missed, and for those of which nothing is
-// known with growing pauses.
+// again, or the disk was full, since changes may have been missed; and with growing
+// pauses for what could not be had.
 func (c *Client) refill(ctx context.Context) {
 	for ctx.Err() == nil {
 		connected, changed := c.link.state()
-		if !connected {
-			select {
-			case <-ctx.Done():
-			case <-changed:
-			}
+		if connected {
+			c.catchUp(ctx, changed)
 			continue
 		}
-		c.refresh(ctx, c.allRefs(), false)
-		c.fillUp(ctx, changed)
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		}
 	}
 }
 
-// fillUp asks for what is missing until the connection changes.
-func (c *Client) fillUp(ctx context.Context, changed <-chan struct{}) {
-	for failures := 1; ; failures++ {
-		again := time.NewTimer(retryDelay(failures))
-		if c.wanted.missing() == 0 {
+// catchUp returns when the connection has changed.
+func (c *Client) catchUp(ctx context.Context, changed <-chan struct{}) {
+	todo := c.allRefs()
+	for failures := 0; ; failures++ {
+		failed := c.refresh(ctx, todo, false)
+		again := time.NewTimer(retryDelay(failures + 1))
+		if len(failed) == 0 && c.wanted.missing() == 0 {
 			again.Stop()
 		}
 		select {
 		case <-ctx.Done():
 		case <-changed:
+		case <-c.wanted.doubt:
+			failures, todo = 0, c.allRefs()
 		case <-c.wanted.more:
-			failures = 0
+			failures, todo = -1, failed.and(nil) // what is new was just asked for
 		case <-again.C:
-			c.refresh(ctx, c.wanted.unknown(), false)
+			todo = failed.and(c.wanted.unknown())
 		}
 		again.Stop()
 		if connected, _ := c.link.state(); ctx.Err() != nil || !connected {
@@ -210,12 +214,27 @@ func (c *Client) fillUp(ctx context.Context, changed <-chan struct{}) {
 	}
 }
 
+// misses is why objects could not be refreshed.
+type misses map[Ref]error
+
+func (m misses) and(others []Ref) []Ref {
+	refs := map[Ref]bool{}
+	for ref := range m {
+		refs[ref] = true
+	}
+	for _, ref := range others {
+		refs[ref] = true
+	}
+	return sortedRefs(refs)
+}
+
 // refresh asks for the objects, stores what is new, and tells of it. It returns
 // what failed.
-func (c *Client) refresh(ctx context.Context, refs []Ref, force bool) (failed []error) {
+func (c *Client) refresh(ctx context.Context, refs []Ref, force bool) misses {
 	if c.getter == nil {
 		return nil
 	}
+	failed := misses{}
 	var mu sync.Mutex // guards failed
 	var group errgroup.Group
 	group.SetLimit(askAtOnce)
@@ -229,7 +248,7 @@ func (c *Client) refresh(ctx context.Context, refs []Ref, force bool) (failed []
 			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				failed = append(failed, err)
+				failed[ref] = err
 			}
 			return nil
 		})

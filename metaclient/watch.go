@@ -29,10 +29,14 @@ func (c *Client) watch(ctx context.Context, deliveries chan<- delivery) {
 		if errors.Is(err, errAnew) {
 			continue
 		}
-		if c.Connected() {
-			failures = 0
+		if errors.Is(err, errNotStored) {
+			hint(c.wanted.doubt) // the upstream will not deliver this change again
+		} else {
+			if c.Connected() {
+				failures = 0
+			}
+			c.link.down(err)
 		}
-		c.link.down(err)
 		failures++
 		wait := retryDelay(failures)
 		level := zap.DebugLevel
