@@ -24,7 +24,7 @@ func ValidateConfigMap(cm *corev1.ConfigMap) field.ErrorList {
 			errs = append(errs, invalid(field.NewPath("data").Key(key), "is also a key of binaryData"))
 		}
 	}
-	return append(errs, validateSize(field.NewPath(""), size(cm.Data)+size(cm.BinaryData))...)
+	return append(errs, validateSize(field.NewPath("data"), size(cm.Data)+size(cm.BinaryData))...)
 }
 
 // ValidateSecret returns what is wrong with the content of a Secret.
