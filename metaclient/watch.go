@@ -62,7 +62,7 @@ func (c *Client) watchOnce(ctx context.Context, deliveries chan<- delivery) erro
 		select {
 		case err := <-ended:
 			switch {
-			case context.Cause(watchCtx) == errAnew:
+			case errors.Is(context.Cause(watchCtx), errAnew):
 				return errAnew
 			case err == nil:
 				return errWatchEnded

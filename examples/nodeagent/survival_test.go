@@ -77,6 +77,7 @@ func (s *survivor) crash(code int32) {
 
 func (s *survivor) removeLogs() {
 	s.t.Helper()
+	synctest.Wait() // a log that is being made would be in the way
 	require.NoError(s.t, os.RemoveAll(s.opts.podLogs))
 }
 
