@@ -171,6 +171,26 @@ func TestObjectsThatNoPodRefersToAreDropped(t *testing.T) {
 	})
 }
 
+func TestReleasedPodTakesItsObjectsAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := &silentSet{fakeUpstream: newFakeUpstream(), cloud: metatest.New()}
+		up.cloud.Put(configMap("c", "1"), configMap("d", "1"))
+		c := mustOpen(t, storePath(t), up, metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		deleted := uses("a", "c", "")
+		deleted.DeletionTimestamp = new(at(1700000000))
+		require.NoError(t, up.deliver(deleted, uses("b", "d", "")))
+		up.cloud.Hang()
+		require.NoError(t, c.Release(t.Context(), deleted.UID))
+		synctest.Wait()
+		_, err := c.ConfigMap(t.Context(), "default", "d")
+		require.NoError(t, err)
+		_, err = c.ConfigMap(t.Context(), "default", "c")
+		require.ErrorIs(t, err, metaclient.ErrTimeout, "it is not stored any more")
+	})
+}
+
 func TestChangesThatWereMissedOfflineAreFoundAfterAReconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud := metatest.New()

@@ -182,3 +182,13 @@ func (o *overtaken) Get(ctx context.Context, _ metaclient.Ref) (metav1.Object, e
 		return object, nil
 	}
 }
+
+// silentSet delivers what the test says, and asks a Cloud.
+type silentSet struct {
+	*fakeUpstream
+	cloud *metatest.Cloud
+}
+
+func (s *silentSet) Get(ctx context.Context, ref metaclient.Ref) (metav1.Object, error) {
+	return s.cloud.Get(ctx, ref)
+}

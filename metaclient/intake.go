@@ -195,10 +195,14 @@ func encode(pod *corev1.Pod) (storedPod, error) {
 	if size := len(value) + len(statusValue); size > maxObject {
 		return storedPod{}, fmt.Errorf("pod has %d bytes, at most %d are taken", size, maxObject)
 	}
-	return storedPod{
-		pod: value, version: pod.ResourceVersion, refs: refsOf(pod), tokens: tokensOf(pod), account: pod.Namespace + "/" + accountOf(pod),
-		status: pod.Status, statusValue: statusValue,
-	}, nil
+	stored := behindOf(pod)
+	stored.pod, stored.version = value, pod.ResourceVersion
+	stored.status, stored.statusValue = pod.Status, statusValue
+	return stored, nil
+}
+
+func behindOf(pod *corev1.Pod) storedPod {
+	return storedPod{refs: refsOf(pod), tokens: tokensOf(pod), account: pod.Namespace + "/" + accountOf(pod)}
 }
 
 func (s storedSet) refs() (refs []Ref) {

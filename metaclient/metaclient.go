@@ -1,6 +1,7 @@
 package metaclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,11 +59,11 @@ type Config struct {
 	RequestTimeout time.Duration
 
 	// FlushAfter is how long a report may wait to be stored, so that one write takes
-	// many: what a power cut may cost. Default: 5 s.
+	// many: what a power cut may cost. Negative means not to wait. Default: 5 s.
 	FlushAfter time.Duration
 
 	// ReplayWithin is the time over which nodes spread what they report after the
-	// upstream was lost. Default: 5 s.
+	// upstream was lost. Negative means at once. Default: 5 s.
 	ReplayWithin time.Duration
 
 	// Key returns the key that secrets and tokens are sealed with in the file, of 32
@@ -138,20 +139,11 @@ func Open(path string, up Upstream, cfg Config) (*Client, error) {
 }
 
 func (cfg Config) withDefaults() Config {
-	for _, d := range []struct {
-		field *time.Duration
-		value time.Duration
-	}{
-		{&cfg.CacheAfter, defaultCacheAfter},
-		{&cfg.ClosureWait, defaultClosureWait},
-		{&cfg.RequestTimeout, defaultRequestTimeout},
-		{&cfg.FlushAfter, defaultFlushAfter},
-		{&cfg.ReplayWithin, defaultReplayWithin},
-	} {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
-	}
+	cfg.CacheAfter = cmp.Or(cfg.CacheAfter, defaultCacheAfter)
+	cfg.ClosureWait = cmp.Or(max(cfg.ClosureWait, 0), defaultClosureWait)
+	cfg.RequestTimeout = cmp.Or(max(cfg.RequestTimeout, 0), defaultRequestTimeout)
+	cfg.FlushAfter = cmp.Or(cfg.FlushAfter, defaultFlushAfter)
+	cfg.ReplayWithin = cmp.Or(cfg.ReplayWithin, defaultReplayWithin)
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
@@ -210,7 +202,7 @@ func (c *Client) Run(ctx context.Context) error {
 				c.log.Error("stored pods cannot be read", zap.Error(err))
 			}
 		case <-c.wanted.stale:
-			if err := c.want(); err != nil {
+			if err := c.tidy(); err != nil {
 				c.log.Error("stored pods cannot be read", zap.Error(err))
 			}
 		case d := <-deliveries:

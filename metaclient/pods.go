@@ -107,12 +107,13 @@ func decodePod(key string, value []byte) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// refsOfStored returns what the stored pods refer to.
-func refsOfStored(r store.Reader) (refs []Ref) {
+// storedPods returns the stored set, as far as concerns what the pods refer to.
+func storedPods(r store.Reader) storedSet {
+	set := storedSet{}
 	r.Each(bucketPods, func(key string, value []byte) {
 		if pod, err := decodePod(key, value); err == nil {
-			refs = append(refs, refsOf(pod)...)
+			set[pod.UID] = behindOf(pod)
 		}
 	})
-	return refs
+	return set
 }

@@ -25,7 +25,9 @@ func (c *Client) send(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 			case <-changed:
-				c.sleepOr(ctx, rand.N(c.cfg.ReplayWithin), nil)
+				if c.cfg.ReplayWithin > 0 {
+					sleep(ctx, rand.N(c.cfg.ReplayWithin))
+				}
 			}
 			continue
 		}
@@ -56,7 +58,7 @@ func (c *Client) send(ctx context.Context) {
 			level = zap.WarnLevel
 		}
 		c.log.Log(level, "upstream does not take a report, will retry", zap.Stringer("report", r), zap.Error(err))
-		c.sleepOr(ctx, retryDelay(failures), changed)
+		sleepOr(ctx, retryDelay(failures), changed)
 	}
 }
 
@@ -73,7 +75,7 @@ func (c *Client) sendOne(ctx context.Context, r report) error {
 	}
 }
 
-func (c *Client) sleepOr(ctx context.Context, d time.Duration, or <-chan struct{}) {
+func sleepOr(ctx context.Context, d time.Duration, or <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

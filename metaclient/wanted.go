@@ -3,6 +3,7 @@ package metaclient
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -95,13 +96,20 @@ func (w *wanted) unknown() []Ref {
 	return sortedRefs(w.unmet)
 }
 
+// tidy drops what no stored pod leads to any more, and looks anew at what they lead
+// to.
+func (c *Client) tidy() error {
+	err := c.update(func(r store.Reader) []store.Change { return planSweep(r, storedPods(r), behind{}) })
+	return errors.Join(err, c.want())
+}
+
 // want takes over what the stored pods refer to now. Open calls it, and then Run's
 // goroutine alone.
 func (c *Client) want() error {
 	refs, unmet := map[Ref]bool{}, map[Ref]bool{}
 	err := c.store.View(func(r store.Reader) error {
 		know := knownTo(r, nil)
-		refs = know.closure(refsOfStored(r))
+		refs = know.closure(storedPods(r).refs())
 		for ref := range refs {
 			if _, ok := know(ref); !ok {
 				unmet[ref] = true
