@@ -20,6 +20,7 @@ import (
 type content struct {
 	pods    []*corev1.Pod
 	objects map[metaclient.Ref]metav1.Object // nil while the folder was not read
+	unsure  bool                             // there may be more: a file was never read whole
 }
 
 // merge joins the objects of all files in order. Of two with one name, or pods with
@@ -30,6 +31,7 @@ func merge(names []string, files map[string]file, before content) (now content, 
 	byUID := map[types.UID]string{}
 	for _, name := range names {
 		problems = append(problems, files[name].problems...)
+		now.unsure = now.unsure || !files[name].whole
 		for _, e := range files[name].entries {
 			at := Problem{File: name, Document: e.document, Object: e.String()}
 			if other, ok := byID[e.id()]; ok {

@@ -105,8 +105,10 @@ func (s *Source) Watch(ctx context.Context, sink metaclient.Sink) error {
 }
 
 // Get returns a ConfigMap or Secret as the folder was last read: it implements
-// metaclient.Getter. Until Watch has read the folder once, the error wraps
-// metaclient.ErrOffline.
+// metaclient.Getter. What is not there is an error that wraps metaclient.ErrOffline
+// until Watch has read the folder, and while a file cannot be used that this process
+// has never read whole: nobody is to conclude from a half-written file that a Secret
+// is gone.
 func (s *Source) Get(_ context.Context, ref metaclient.Ref) (metav1.Object, error) {
 	now := s.now()
 	if now.objects == nil {
@@ -117,9 +119,11 @@ func (s *Source) Get(_ context.Context, ref metaclient.Ref) (metav1.Object, erro
 		return object.DeepCopy(), nil
 	case *corev1.Secret:
 		return object.DeepCopy(), nil
-	default:
-		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: strings.ToLower(string(ref.Kind)) + "s"}, ref.Name)
 	}
+	if now.unsure {
+		return nil, fmt.Errorf("a file of folder %s cannot be used and may hold it: %w", s.dir, metaclient.ErrOffline)
+	}
+	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: strings.ToLower(string(ref.Kind)) + "s"}, ref.Name)
 }
 
 func (s *Source) serve(now content) {

@@ -261,3 +261,33 @@ func TestListsOfConfigMapsAndSecrets(t *testing.T) {
 	assert.Equal(t, []string{"*v1.ConfigMap a", "*v1.ConfigMap b", "*v1.ConfigMap e", "*v1.Secret c", "*v1.Secret d"}, got)
 	assert.Empty(t, w.src.Problems())
 }
+
+// After a power cut in the middle of a save, a Secret that the node has stored must
+// not count as gone.
+func TestFileThatWasNeverReadWholeMayHoldWhatIsNotThere(t *testing.T) {
+	for name, broken := range map[string]string{"broken": conf + "---\nkind: [", "empty": "", "bad object": cred + "type: kubernetes.io/tls\n"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := folder(t, map[string]string{"a.yaml": broken})
+			w := watch(t, dir, byRescan)
+			w.eventually(t)
+			_, err := w.src.Get(t.Context(), secretRef("cred"))
+			require.ErrorIs(t, err, metaclient.ErrOffline)
+			write(t, dir, "a.yaml", conf)
+			soon(t, func() bool {
+				_, err := w.src.Get(t.Context(), secretRef("cred"))
+				return apierrors.IsNotFound(err)
+			})
+			write(t, dir, "a.yaml", broken)
+			soon(t, func() bool { return len(w.src.Problems()) > 0 })
+			_, err = w.src.Get(t.Context(), secretRef("cred"))
+			assert.True(t, apierrors.IsNotFound(err), "what it held is known")
+			require.NoError(t, os.Remove(filepath.Join(dir, "a.yaml")))
+			require.NoError(t, os.Symlink("nowhere", filepath.Join(dir, "a.yaml")))
+			write(t, dir, "b.yaml", web)
+			w.eventually(t, "default/web")
+			_, err = w.src.Get(t.Context(), secretRef("cred"))
+			require.Error(t, err)
+		})
+	}
+}

@@ -24,6 +24,7 @@ type file struct {
 	entries  []entry
 	problems []Problem
 	broken   bool // something in it cannot be used
+	whole    bool // all that it holds is known: it was not broken, now or once before
 }
 
 // entry is an object and its place in the file.
@@ -105,7 +106,7 @@ func (s *Source) read(name string, previous file) (file, bool) {
 		return previous, true
 	}
 	f := s.decoder.file(name, data)
-	f.sum = sum
+	f.sum, f.whole = sum, true
 	switch {
 	case len(bytes.TrimSpace(data)) == 0:
 		f.problems = append(f.problems, Problem{File: name, Message: "file is empty", Warning: true})
@@ -119,6 +120,7 @@ func (s *Source) read(name string, previous file) (file, bool) {
 // keep adds the objects that a file gave before it broke, and says so, except those
 // that it still gives.
 func (f file) keep(name string, previous file) file {
+	f.whole = previous.whole
 	given := make(map[id]bool, len(f.entries))
 	for _, e := range f.entries {
 		given[e.id()] = true
