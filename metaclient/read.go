@@ -83,7 +83,7 @@ func (c *Client) lookUp(ctx context.Context, ref Ref) (metav1.Object, error) {
 	}
 	// When the disk is full the caller gets its answer all the same; Health tells.
 	newest := a.record
-	if c.keep(ref, a) == nil {
+	if c.keep(ref, a, known != nil) == nil {
 		if stored, err := c.recall(ref); err == nil && stored != nil {
 			newest = *stored
 		}
@@ -148,7 +148,12 @@ func (c *Client) question(ctx context.Context, ref Ref) (a answer, err error) {
 	return a, nil
 }
 
-// keep stores an answer.
-func (c *Client) keep(ref Ref, a answer) error {
-	return c.update(func(r store.Reader) []store.Change { return planAnswer(r, ref, a) })
+// keep stores an answer. If it is news to others, too, they are told.
+func (c *Client) keep(ref Ref, a answer, tell bool) error {
+	plan := func(r store.Reader) []store.Change { return planAnswer(r, ref, a) }
+	if tell {
+		return c.apply(ref, plan)
+	}
+	c.wanted.met(ref)
+	return c.update(plan)
 }

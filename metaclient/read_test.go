@@ -144,17 +144,20 @@ func TestAbsenceIsRememberedOverARestartOffline(t *testing.T) {
 func TestObjectThatAppearsLaterIsFoundThoughNobodyTells(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud := metatest.New()
-		c := mustOpen(t, storePath(t), silentGetter{cloud}, metaclient.Config{})
+		var seen changes
+		c := mustOpen(t, storePath(t), silentGetter{cloud}, metaclient.Config{OnObject: seen.onObject})
 		stop := start(t, c)
 		defer stop()
 		time.Sleep(time.Second)
 		synctest.Wait()
 		_, err := c.Secret(t.Context(), "default", "s")
 		require.True(t, apierrors.IsNotFound(err))
+		require.Empty(t, seen.take())
 		cloud.Put(secret("s", "1"))
 		s, err := c.Secret(t.Context(), "default", "s")
 		require.NoError(t, err)
 		assert.Equal(t, "1", string(s.Data["key"]))
+		assert.Equal(t, []string{"Secret default/s"}, seen.take(), "others were told that there is none")
 	})
 }
 
