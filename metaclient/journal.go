@@ -111,7 +111,7 @@ func (c *Client) pause(ctx context.Context, d time.Duration) bool {
 // reload loads the reports that the upstream had not acknowledged when the store
 // was closed.
 func (c *Client) reload() error {
-	pods, err := c.Pods(context.Background())
+	pods, err := c.pods()
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,10 @@ func (c *Client) Pods(ctx context.Context) ([]*corev1.Pod, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	return c.pods()
+}
+
+func (c *Client) pods() ([]*corev1.Pod, error) {
 	var pods []*corev1.Pod
 	unstored := c.outbox.statuses()
 	err := c.store.View(func(r store.Reader) error {

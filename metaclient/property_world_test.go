@@ -113,7 +113,7 @@ func (w *world) unruly(on bool) {
 		w.cloud.Unruly(nil)
 		return
 	}
-	w.cloud.Unruly(w.random)
+	w.cloud.Unruly(rand.New(rand.NewPCG(w.random.Uint64(), 0)))
 }
 
 func (w *world) putPod(n int) {
