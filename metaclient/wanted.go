@@ -22,7 +22,7 @@ const askAtOnce = 8
 type wanted struct {
 	mu    sync.Mutex    // guards refs and unmet
 	refs  map[Ref]bool  // never changed, only replaced
-	unmet map[Ref]bool  // of refs, those of which nothing is known
+	unmet map[Ref]bool  // of refs, those of which nothing is known; nobody else's
 	more  chan struct{} // of size 1: there is something unmet
 	stale chan struct{} // of size 1: refs are to be computed again
 	doubt chan struct{} // of size 1: changes may have been missed
@@ -122,7 +122,7 @@ func (c *Client) want() error {
 		return fmt.Errorf("read what stored pods refer to: %w", err)
 	}
 	c.wanted.set(refs, unmet)
-	if len(unmet) > 0 {
+	if c.wanted.missing() > 0 {
 		hint(c.wanted.more)
 	}
 	if c.follower != nil {
