@@ -80,7 +80,7 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	a.statuses = statusmgr.New(a.store, statusmgr.Config{OnChange: a.logChange, Logger: logger})
 	a.events = statusmgr.NewEvents(statusmgr.EventsConfig{Reporter: a.store, Host: opts.nodeName, Component: "nodeagent", Logger: logger})
 	a.observer = pleg.New(runtime, pleg.Config{OnChange: func(uid types.UID) { a.pods.Wake(uid) }, Logger: logger})
-	a.volumes = volume.New(volume.Config{Root: opts.root, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
+	a.volumes = volume.New(nil, volume.Config{Root: opts.root, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
 	syncer := podsync.New(podsync.Rooms{
 		Runtime:  runtime,
 		Observer: a.observer,
