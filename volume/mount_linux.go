@@ -13,15 +13,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountTmpfs mounts a file system in memory in which anybody may write. A size
-// of 0 leaves it to the kernel, which allows half of the node's memory.
-func mountTmpfs(dir string, size int64) error {
-	options := "mode=0777"
-	if size > 0 {
-		options += ",size=" + strconv.FormatInt(size, 10)
+// mountIn mounts a file system in memory, whose pages are not swapped to a disk
+// where the kernel (6.4 and later) can do without.
+func mountIn(dir string, wanted memoryFS) error {
+	options := wanted.options
+	if wanted.fsType == tmpfsType {
+		options += ",noswap"
 	}
-	if err := unix.Mount(tmpfsType, dir, tmpfsType, 0, options); err != nil {
-		return fmt.Errorf("mount %s at %s: %w", tmpfsType, dir, err)
+	err := unix.Mount(wanted.fsType, dir, wanted.fsType, 0, options)
+	if errors.Is(err, unix.EINVAL) {
+		err = unix.Mount(wanted.fsType, dir, wanted.fsType, 0, wanted.options)
+	}
+	if err != nil {
+		return fmt.Errorf("mount %s at %s: %w", wanted.fsType, dir, err)
 	}
 	return nil
 }

@@ -4,7 +4,7 @@ package volume
 
 import "errors"
 
-func mountTmpfs(string, int64) error {
+func mountIn(string, memoryFS) error {
 	return errors.New("volumes in memory need Linux")
 }
 

@@ -19,7 +19,8 @@ type Volume struct {
 	// ReadOnly: nobody is to write to it.
 	ReadOnly bool
 	// Dir is the plugin's own for this volume of this pod, in the kubelet's layout:
-	// <Root>/pods/<uid>/volumes/<plugin, with ~ for />/<volume>. Its parent exists.
+	// <Root>/pods/<uid>/volumes/<plugin, with ~ for />/<volume>, where <volume> is
+	// the name of Persistent if there is one. Its parent exists.
 	Dir string
 }
 

@@ -17,7 +17,7 @@ import (
 
 // prunes returns a Manager to which all pods but "live" are gone.
 func prunes(root string) *volume.Manager {
-	return volume.New(volume.Config{Root: root, Removed: func(uid types.UID) bool { return uid != "live" }})
+	return volume.New(nil, volume.Config{Root: root, Removed: func(uid types.UID) bool { return uid != "live" }})
 }
 
 func TestVolumesOfPodsThatAreGoneAreRemoved(t *testing.T) {
@@ -49,7 +49,7 @@ func TestNothingToPrune(t *testing.T) {
 func TestNothingIsPrunedBeforeTheSourcesAreReady(t *testing.T) {
 	root := t.TempDir()
 	isReady := false
-	m := volume.New(volume.Config{
+	m := volume.New(nil, volume.Config{
 		Root: root, Ready: func() bool { return isReady }, Removed: func(types.UID) bool { return true },
 	})
 	paths, err := m.Mount(t.Context(), podWith("gone", emptyDir("data")))
@@ -88,7 +88,7 @@ func TestAPodIsNotMountedWhileItIsPruned(t *testing.T) {
 	var m *volume.Manager
 	pod := podWith("uid", emptyDir("data"))
 	var mountErr, unmountErr error
-	m = volume.New(volume.Config{Root: root, Removed: func(uid types.UID) bool {
+	m = volume.New(nil, volume.Config{Root: root, Removed: func(uid types.UID) bool {
 		_, mountErr = m.Mount(t.Context(), pod)
 		unmountErr = m.Unmount(t.Context(), uid)
 		return true
@@ -110,7 +110,7 @@ func TestAPodIsPrunedByOneCallAtATime(t *testing.T) {
 	write(t, filepath.Join(root, "pods/gone/etc-hosts"))
 	var m *volume.Manager
 	asked := 0
-	m = volume.New(volume.Config{Root: root, Removed: func(types.UID) bool {
+	m = volume.New(nil, volume.Config{Root: root, Removed: func(types.UID) bool {
 		asked++
 		if asked == 1 {
 			assert.NoError(t, m.Prune(t.Context()))

@@ -89,7 +89,9 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		return nil, err
 	}
 	a := &agent{runtime: runtime, node: thisNode(opts.nodeName), logger: logger.Named("nodeagent")}
-	a.store, err = metaclient.Open(filepath.Join(opts.root, "store.db"), upstream, metaclient.Config{OnPods: a.onPods, Logger: logger})
+	a.store, err = metaclient.Open(filepath.Join(opts.root, "store.db"), upstream, metaclient.Config{
+		OnPods: a.onPods, OnObject: a.onObject, Key: storeKey(opts), Logger: logger,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -100,9 +102,12 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		OnResult: func(uid types.UID) { a.pods.Wake(uid) }, OnEvent: a.onPodEvent, Command: podspec.ProbeCommand, Logger: logger,
 	})
 	a.puller = imagepull.New(runtime, imagepull.Config{
-		DockerConfig: opts.dockerConfig, CredentialProviders: plugins, Recorder: a.events, Logger: logger,
+		Secrets: a.store, DockerConfig: opts.dockerConfig, CredentialProviders: plugins, Recorder: a.events, Logger: logger,
 	})
-	a.volumes = volume.New(volume.Config{Root: opts.root, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
+	a.volumes = volume.New(a.store, volume.Config{
+		Root: opts.root, Downward: a.downward, Allocatable: a.node.Allocatable,
+		Ready: a.complete.Load, Removed: a.removed, Recorder: a.events, Logger: logger,
+	})
 	a.syncer = a.newSyncer(opts, logger)
 	a.pods = podmanager.New(a.syncer, podmanager.Config{
 		Admit: a.admit, OnRejected: a.onRejected, OnRemoved: a.onRemoved, Logger: logger,
@@ -112,6 +117,14 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		return nil, err
 	}
 	return a, nil
+}
+
+// storeKey is the key that secrets are sealed with in the store, nil for none.
+func storeKey(opts options) func() ([]byte, error) {
+	if opts.storeKey == "" {
+		return nil
+	}
+	return metaclient.KeyFile(opts.storeKey)
 }
 
 // credentialProviders reads the configuration of plugins, if there is one.
@@ -131,6 +144,7 @@ func (a *agent) newSyncer(opts options, logger *zap.Logger) *podsync.Syncer {
 		Volumes:  a.volumes,
 		Status:   a.setStatus,
 		Health:   a.health,
+		Objects:  a.store,
 	}
 	if opts.cgroupRoot != "" && opts.runtime != memory {
 		a.cgroups = podcgroup.New(a.runtime, podcgroup.Config{Root: opts.cgroupRoot, Ready: a.complete.Load, Removed: a.removed, Logger: logger})

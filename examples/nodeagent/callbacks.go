@@ -32,6 +32,22 @@ func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
 	}
 }
 
+// onObject takes news of an object: the files that show it are made anew, and pods that
+// wait for it look again.
+func (a *agent) onObject(kind, namespace, name string) {
+	a.volumes.Changed(kind, namespace, name)
+	for _, pod := range a.pods.Pods() {
+		if pod.Namespace == namespace || namespace == "" {
+			a.pods.Wake(pod.UID)
+		}
+	}
+}
+
+// downward is the content of a file that shows a field of its pod.
+func (a *agent) downward(pod *corev1.Pod, item *corev1.DownwardAPIVolumeFile) (string, error) {
+	return podspec.DownwardFile(pod, item, podspec.ContainerOptions{Allocatable: a.node.Allocatable})
+}
+
 // onChange takes what the runtime was seen to do.
 func (a *agent) onChange(uid types.UID) {
 	a.pods.Wake(uid)

@@ -30,6 +30,7 @@ type options struct {
 	imageService  string
 	manifests     string
 	root          string
+	storeKey      string
 	podLogs       string
 	containerLogs string
 	nodeName      string
@@ -87,6 +88,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.imageService, "image-runtime", "", "CRI `endpoint` of the image service; default: the runtime's")
 	flags.StringVar(&opts.manifests, "manifests", "/etc/edged/manifests", "`folder` of pod manifests")
 	flags.StringVar(&opts.root, "root", "", "`folder` of the agent's own files (default /var/lib/edged, or a temporary one with -runtime memory)")
+	flags.StringVar(&opts.storeKey, "store-key", "", "`file` with the key, of 32 bytes or more, that secrets are sealed with in the store; default: they lie there as they are")
 	flags.StringVar(&opts.podLogs, "pod-logs", "", "`folder` of the pods' logs (default /var/log/pods, or below the root with -runtime memory)")
 	flags.StringVar(&opts.containerLogs, "container-logs", "", "`folder` of the links to containers' logs (default /var/log/containers, or below the root with -runtime memory)")
 	flags.StringVar(&opts.dockerConfig, "docker-config", "/var/lib/kubelet/config.json", "`file` with the node's credentials for registries; it may be missing")
@@ -124,7 +126,7 @@ func parse(args []string) (options, error) {
 // makeAbsolute makes the paths that were given good for the runtime too, which
 // has another working directory.
 func (o *options) makeAbsolute() error {
-	for _, path := range []*string{&o.manifests, &o.root, &o.podLogs, &o.containerLogs} {
+	for _, path := range []*string{&o.manifests, &o.root, &o.storeKey, &o.podLogs, &o.containerLogs} {
 		if *path == "" {
 			continue
 		}

@@ -258,10 +258,14 @@ func (e *pullError) RetryAt() time.Time    { return e.retryAt }
 // volumes mounts nothing, or fails.
 type volumes struct {
 	err       error
+	mounts    int
 	unmounted []types.UID
 }
 
-func (v *volumes) Mount(context.Context, *corev1.Pod) (map[string]string, error) { return nil, v.err }
+func (v *volumes) Mount(context.Context, *corev1.Pod) (map[string]string, error) {
+	v.mounts++
+	return nil, v.err
+}
 
 func (v *volumes) Unmount(_ context.Context, uid types.UID) error {
 	v.unmounted = append(v.unmounted, uid)

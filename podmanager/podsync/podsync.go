@@ -60,10 +60,26 @@ type Images interface {
 
 // Volumes gives a pod its volumes; *volume.Manager does.
 type Volumes interface {
-	// Mount returns the path on the node of each volume that the pod uses.
+	// Mount returns the path on the node of each volume that the pod uses, and brings
+	// the content of those that it has already up to date. It is called in each Sync.
 	Mount(ctx context.Context, pod *corev1.Pod) (map[string]string, error)
 	// Unmount gives back the volumes of a pod that has ended.
 	Unmount(ctx context.Context, uid types.UID) error
+}
+
+// SubPaths is what Volumes can do beside it for containers that mount parts of
+// volumes; *volume.Manager does. Without it they do not start.
+type SubPaths interface {
+	// SubPath returns the path on the node of a part of a volume, for the mount of
+	// that index of the container.
+	SubPath(ctx context.Context, pod *corev1.Pod, container string, index int, volumePath, subPath string) (string, error)
+}
+
+// VolumeGroups is what Volumes can do beside it for volumes that belong to groups;
+// *volume.Manager does.
+type VolumeGroups interface {
+	// Groups returns the groups that containers of a mounted pod need. It does not block.
+	Groups(uid types.UID) []int64
 }
 
 // Recorder takes what happens to a pod, for people to read. It must not block.
@@ -194,6 +210,8 @@ type Syncer struct {
 	logger *zap.Logger
 	files  files
 	starts chan struct{} // as many as may be under way
+	parts  SubPaths      // nil if the volumes have none
+	groups VolumeGroups  // nil if the volumes have none
 
 	mu      sync.Mutex // guards what follows, but not what the records hold
 	records map[types.UID]*record
@@ -235,7 +253,7 @@ type record struct {
 // New returns a Syncer. It starts nothing.
 func New(rooms Rooms, cfg Config) *Syncer {
 	cfg = cfg.withDefaults()
-	return &Syncer{
+	s := &Syncer{
 		rooms:   rooms.withDefaults(),
 		cfg:     cfg,
 		logger:  cfg.Logger.Named("podsync"),
@@ -243,6 +261,9 @@ func New(rooms Rooms, cfg Config) *Syncer {
 		starts:  make(chan struct{}, cfg.MaxStarts),
 		records: map[types.UID]*record{}, condemned: map[types.UID]Failure{},
 	}
+	s.parts, _ = rooms.Volumes.(SubPaths)
+	s.groups, _ = rooms.Volumes.(VolumeGroups)
+	return s
 }
 
 // Condemn decides that the pod has failed: from its next Sync or Kill on, its status

@@ -2,6 +2,7 @@ package podsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -57,7 +58,7 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 		return podmanager.Result{RetryAt: todo.retryAt}, err
 	}
 	if todo.idle() {
-		return podmanager.Result{RetryAt: todo.retryAt}, s.keepCgroup(ctx, pod, rec)
+		return podmanager.Result{RetryAt: todo.retryAt}, s.keep(ctx, pod, rec)
 	}
 	before := maps.Clone(rec.failed)
 	err = s.act(ctx, pod, state, todo, rec)
@@ -70,6 +71,16 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 		err = nil
 	}
 	return podmanager.Result{RetryAt: retryAt}, err
+}
+
+// keep keeps what a pod has of which nothing else is to be done: the content of its
+// volumes is brought up to date, and its cgroup is there.
+func (s *Syncer) keep(ctx context.Context, pod *corev1.Pod, rec *record) error {
+	_, err := s.rooms.Volumes.Mount(ctx, pod)
+	if err != nil {
+		err = fmt.Errorf("bring volumes up to date: %w", err)
+	}
+	return errors.Join(err, s.keepCgroup(ctx, pod, rec))
 }
 
 // terminal reports whether the pod's status says that it has ended. It may know
