@@ -46,6 +46,7 @@ func (a *agent) wireCleaning(opts options, logger *zap.Logger) error {
 			Active:     a.activePods, Request: admission.Request, Critical: eviction.CriticalPriority, // of a folder all pods are static
 			Reclaim: a.reclaim, Evict: a.evict, OnEvent: a.onNodeEvent, Logger: logger,
 		})
+	a.more = append(a.more, a.images.Run, a.evictor.Run)
 	return nil
 }
 
