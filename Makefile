@@ -70,7 +70,7 @@ sanity:
 # in the same run.
 bench: e2e-deps
 	$(GO) test -run '^$$' -bench . -benchmem ./...
-	EDGED_CONTAINERD_DIR=$(CONTAINERD) $(GO) test -tags e2e -run '^$$' -bench BenchmarkStart -benchtime 1x ./examples/nodeagent
+	EDGED_CONTAINERD_DIR=$(CONTAINERD) $(GO) test -tags e2e -run '^$$' -bench "BenchmarkStart|BenchmarkRestart" -benchtime 1x -timeout 30m ./examples/nodeagent
 
 # The main job, with the in-memory runtime.
 run:

@@ -151,12 +151,13 @@ func (a *agent) newSyncer(opts options, logger *zap.Logger) *podsync.Syncer {
 		a.more = append(a.more, cgroups.Run)
 	}
 	return podsync.New(rooms, podsync.Config{
-		Root:      opts.root,
-		LogLinks:  opts.containerLogs,
-		Sandbox:   sandboxOptions(opts, logger),
-		Container: containerOptions(a.node),
-		Recorder:  a.events,
-		Logger:    logger,
+		Root:          opts.root,
+		LogLinks:      opts.containerLogs,
+		MaxCrashDelay: opts.maxCrashDelay,
+		Sandbox:       sandboxOptions(opts, logger),
+		Container:     containerOptions(a.node),
+		Recorder:      a.events,
+		Logger:        logger,
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -46,6 +47,7 @@ type options struct {
 	imagesLow     int
 	maxLogSize    int64
 	maxLogFiles   int
+	maxCrashDelay time.Duration
 	logLevel      string
 }
 
@@ -104,6 +106,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&opts.imagesLow, "image-gc-low-threshold", 80, "`percent` of the images' disk in use down to which unused images are removed")
 	flags.Int64Var(&opts.maxLogSize, "container-log-max-size", 10<<20, "`bytes` from which on a container's log is rotated; negative for never")
 	flags.IntVar(&opts.maxLogFiles, "container-log-max-files", 5, "how many `files` a container's log has at most")
+	flags.DurationVar(&opts.maxCrashDelay, "max-crash-delay", 5*time.Minute, "the longest `pause` before a container that crashes is started again")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	_ = flags.Parse(args) // ExitOnError
 	if flags.NArg() > 0 {
