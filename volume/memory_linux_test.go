@@ -260,7 +260,7 @@ func TestVolumeOfHugePages(t *testing.T) {
 			for range 2 {
 				paths, err := m.Mount(t.Context(), pod)
 				require.NoError(t, err)
-				assert.EqualValues(t, unix.HUGETLBFS_MAGIC, statfs(t, paths["pages"]).Type)
+				assert.Equal(t, uint32(unix.HUGETLBFS_MAGIC), uint32(statfs(t, paths["pages"]).Type))
 				assert.EqualValues(t, 2<<20, statfs(t, paths["pages"]).Bsize)
 			}
 			require.NoError(t, m.Unmount(t.Context(), "uid"))
