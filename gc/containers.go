@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -45,6 +46,11 @@ type ContainersConfig struct {
 	// is removed. A UID that nobody knows is gone. It must not block and is only
 	// asked when Ready. Nil means that no pod is gone.
 	Removed func(uid types.UID) bool
+	// Ended reports whether nothing of the pod runs or will run again, though a
+	// source may still have it: a job that is done, a pod that was evicted.
+	// CollectAll removes the containers of such pods too. It must not block and is
+	// only asked when Ready. Nil means that no pod has ended.
+	Ended func(uid types.UID) bool
 
 	// PodLogs is the directory below which the pods' sandboxes were told to log
 	// (crilog.PodDirectory), /var/log/pods by default.
@@ -63,6 +69,10 @@ type Containers struct {
 	cfg  ContainersConfig
 	logs logs
 	log  *zap.Logger
+	wake chan struct{} // size 1: there are changed pods
+
+	mu      sync.Mutex // guards changed
+	changed map[types.UID]bool
 }
 
 // NewContainers returns a collector for what rt holds.
@@ -75,6 +85,9 @@ func NewContainers(rt Runtime, cfg ContainersConfig) *Containers {
 	}
 	if cfg.Removed == nil {
 		cfg.Removed = func(types.UID) bool { return false }
+	}
+	if cfg.Ended == nil {
+		cfg.Ended = func(types.UID) bool { return false }
 	}
 	if cfg.PodLogs == "" {
 		cfg.PodLogs = "/var/log/pods"
@@ -90,12 +103,14 @@ func NewContainers(rt Runtime, cfg ContainersConfig) *Containers {
 		cfg:  cfg,
 		logs: logs{pods: cfg.PodLogs, links: cfg.ContainerLogs},
 		log:  cfg.Logger.Named("gc"),
+		wake: make(chan struct{}, 1), changed: map[types.UID]bool{},
 	}
 }
 
-// Run collects as soon as it is Ready and then once each period, until ctx ends. It returns
-// nil then, and an error only for a policy that is not valid: what a round could
-// not remove is logged and tried again in the next.
+// Run collects as soon as it is Ready and then once each period, and the dead
+// containers of pods that have Changed sooner, until ctx ends.
+// It returns nil then, and an error only for a policy that is not valid: what a
+// round could not remove is logged and tried again in the next.
 func (c *Containers) Run(ctx context.Context) error {
 	if err := c.cfg.Policy.Validate(); err != nil {
 		return err
@@ -104,10 +119,8 @@ func (c *Containers) Run(ctx context.Context) error {
 		if err := c.Collect(ctx); err != nil && ctx.Err() == nil {
 			c.log.Warn("round left something behind", zap.Error(err))
 		}
-		select {
-		case <-ctx.Done():
+		if !c.wait(ctx) {
 			return nil
-		case <-time.After(c.pause()):
 		}
 	}
 }
@@ -126,6 +139,19 @@ func (c *Containers) pause() time.Duration {
 // Ready, and returns the joined errors of what could not be removed. It is
 // idempotent and may be called while Run runs.
 func (c *Containers) Collect(ctx context.Context) error {
+	return c.collect(ctx, c.cfg.Removed)
+}
+
+// CollectAll is Collect for a node whose disk is full: of pods that have Ended
+// it keeps neither dead containers nor sandboxes. Their log directories stay, as
+// long as the pods are not gone. MinAge holds here too.
+func (c *Containers) CollectAll(ctx context.Context) error {
+	return c.collect(ctx, func(uid types.UID) bool { return c.cfg.Removed(uid) || c.cfg.Ended(uid) })
+}
+
+// collect does one round, in which nothing but logs is kept of the pods that
+// gone names.
+func (c *Containers) collect(ctx context.Context, gone func(types.UID) bool) error {
 	if err := c.cfg.Policy.Validate(); err != nil {
 		return err
 	}
@@ -134,19 +160,21 @@ func (c *Containers) Collect(ctx context.Context) error {
 		return nil
 	}
 	// Each step lists anew, to see what the one before it has removed.
-	return errors.Join(c.collectContainers(ctx), c.collectSandboxes(ctx), c.collectLogs(ctx))
+	return errors.Join(c.collectContainers(ctx, gone), c.collectSandboxes(ctx, gone), c.collectLogs(ctx))
 }
 
-func (c *Containers) collectContainers(ctx context.Context) error {
+func (c *Containers) collectContainers(ctx context.Context, gone func(types.UID) bool) error {
 	all, err := c.rt.ListContainers(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("collect containers: %w", err)
 	}
-	return each(ctx, planContainers(all, c.cfg.Removed, c.cfg.Policy, time.Now()), c.removeContainer)
+	return each(ctx, planContainers(all, gone, c.cfg.Policy, time.Now()), c.removeContainer)
 }
 
 // removeContainer removes the log first: a crash in between leaves a container,
-// which the next round finds, and not a log, which nobody would.
+// which the next round finds, and not a log, which nobody would. A container in
+// unknown state is stopped before, without its preStop hook: nothing can be
+// run in it.
 func (c *Containers) removeContainer(ctx context.Context, container *runtimeapi.Container) error {
 	id := container.GetId()
 	if container.GetState() == runtimeapi.ContainerState_CONTAINER_UNKNOWN {
@@ -165,7 +193,7 @@ func (c *Containers) removeContainer(ctx context.Context, container *runtimeapi.
 	return nil
 }
 
-func (c *Containers) collectSandboxes(ctx context.Context) error {
+func (c *Containers) collectSandboxes(ctx context.Context, gone func(types.UID) bool) error {
 	sandboxes, err := c.rt.ListPodSandbox(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("collect sandboxes: %w", err)
@@ -174,7 +202,7 @@ func (c *Containers) collectSandboxes(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("collect sandboxes: %w", err)
 	}
-	return each(ctx, planSandboxes(sandboxes, containers, c.cfg.Removed), c.removeSandbox)
+	return each(ctx, planSandboxes(sandboxes, containers, gone), c.removeSandbox)
 }
 
 // removeSandbox stops the sandbox even though it is not ready: that is when a

@@ -100,15 +100,17 @@ func (n *node) link(uid, id string) string {
 func TestRemovesDeadContainersWithTheirLogs(t *testing.T) {
 	n := newNode(t)
 	first, second, third := n.add("live", 1, exited), n.add("live", 10, exited), n.add("live", 11, running)
-	n.write(first + "-notes")
+	n.write(first + ".20261124-120000.tmp")
+	n.write(filepath.Join(filepath.Dir(first), "notes"))
 
 	require.NoError(t, n.collect())
 
 	assert.Equal(t, []string{"RemoveContainer live-1"}, n.calls)
 	assert.NoFileExists(t, first)
 	assert.NoFileExists(t, first+".20261123-120000.gz")
+	assert.NoFileExists(t, first+".20261124-120000.tmp")
 	assert.NoFileExists(t, n.link("live", "live-1"))
-	for _, log := range []string{first + "-notes", second, second + ".20261123-120000.gz", third, n.link("live", "live-10"), n.link("live", "live-11")} {
+	for _, log := range []string{filepath.Join(filepath.Dir(first), "notes"), second, second + ".20261123-120000.gz", third, n.link("live", "live-10"), n.link("live", "live-11")} {
 		assert.FileExists(t, log)
 	}
 }
@@ -159,6 +161,34 @@ func TestNoPodIsGoneByDefault(t *testing.T) {
 	require.NoError(t, gc.NewContainers(n.fakeRuntime, cfg).Collect(t.Context()))
 	assert.Empty(t, n.calls)
 	assert.FileExists(t, log)
+}
+
+func TestCollectAllKeepsNothingOfAPodThatHasEndedButItsLogDirectory(t *testing.T) {
+	n := newNode(t)
+	log := n.add("ended", 0, exited)
+	n.addSandbox("ended", runtimeapi.PodSandboxState_SANDBOX_NOTREADY)
+	n.add("live", 0, exited)
+	n.addSandbox("live", runtimeapi.PodSandboxState_SANDBOX_NOTREADY)
+	n.add("gone", 0, exited)
+	cfg := n.config()
+	cfg.Ended = func(uid types.UID) bool { return uid == "ended" }
+	containers := gc.NewContainers(n.fakeRuntime, cfg)
+
+	require.NoError(t, containers.Collect(t.Context()))
+	require.Equal(t, []string{"RemoveContainer gone-0"}, n.calls)
+	require.NoError(t, containers.CollectAll(t.Context()))
+	assert.Equal(t, []string{"RemoveContainer ended-0", "StopPodSandbox ended", "RemovePodSandbox ended"}, n.calls[1:])
+	assert.NoFileExists(t, log)
+	assert.DirExists(t, filepath.Dir(log), "the pod is still there")
+}
+
+func TestCollectAllWaitsForTheSourcesToo(t *testing.T) {
+	n := newNode(t)
+	n.add("gone", 0, exited)
+	cfg := n.config()
+	cfg.Ready = func() bool { return false }
+	require.NoError(t, gc.NewContainers(n.fakeRuntime, cfg).CollectAll(t.Context()))
+	assert.Empty(t, n.calls)
 }
 
 func TestUnknownContainerIsStoppedBeforeItIsRemoved(t *testing.T) {
@@ -335,6 +365,39 @@ func TestRunCollectsAtOnceAndEachMinute(t *testing.T) {
 		_, lists := n.seen()
 		assert.Equal(t, 11*perRound, lists)
 
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
+func TestDeadContainersOfAPodThatHasChangedDoNotWaitForTheRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		cfg := n.config()
+		cfg.Policy.MaxContainers = 1
+		containers := gc.NewContainers(n.fakeRuntime, cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- containers.Run(ctx) }()
+		time.Sleep(10 * time.Second)
+
+		n.mu.Lock()
+		for restarts := range 3 {
+			n.add("crashes", restarts, exited)
+			n.add("other", restarts, exited)
+		}
+		n.mu.Unlock()
+		for range 100 {
+			containers.Changed("crashes")
+		}
+		containers.Changed("nobody")
+		_, before := n.seen()
+		time.Sleep(5 * time.Second)
+		_, after := n.seen()
+		assert.Equal(t, 1, after-before, "many changes are one list")
+		assert.Equal(t, 4, n.left(), "of the one the last, of the other all")
+		time.Sleep(time.Minute)
+		assert.Equal(t, 2, n.left())
 		cancel()
 		require.NoError(t, <-done)
 	})

@@ -33,7 +33,7 @@ func TestAnHourOfCrashesLeavesOneDeadContainer(t *testing.T) {
 			Images:    []critest.Image{{Name: "app"}},
 			Scripts:   []critest.Script{{Runs: []critest.Run{{Duration: time.Minute, ExitCode: 1}}}},
 		})
-		pod := &crashingPod{t: t, client: rt.Client(t), pod: podOf("crashing"), logRoot: dir}
+		pod := &crashingPod{t: t, client: rt.Client(t), pod: podOf("crashing"), image: "app", logRoot: dir}
 		var gone atomic.Bool
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -70,6 +70,7 @@ type crashingPod struct {
 	t       *testing.T
 	client  *cri.Client
 	pod     *corev1.Pod
+	image   string
 	logRoot string
 
 	sandboxID string
@@ -103,7 +104,7 @@ func (p *crashingPod) crash(restarts int) {
 	require.NoError(p.t, os.MkdirAll(filepath.Dir(filepath.Join(p.logs(), path)), 0o755))
 	id, err := p.client.CreateContainer(p.t.Context(), p.sandboxID, &runtimeapi.ContainerConfig{
 		Metadata:    &runtimeapi.ContainerMetadata{Name: "app", Attempt: uint32(restarts)},
-		Image:       &runtimeapi.ImageSpec{Image: "app"},
+		Image:       &runtimeapi.ImageSpec{Image: p.image},
 		Labels:      cri.ContainerLabels(p.pod, "app"),
 		Annotations: cri.ContainerAnnotations(p.pod, &corev1.Container{Name: "app"}, restarts),
 		LogPath:     path,

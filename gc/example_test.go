@@ -41,3 +41,26 @@ func ExampleContainers() {
 	// left: second crash
 	// left: now running
 }
+
+// The disk is full: of the images that no container has, as many go as it takes.
+func ExampleImages() {
+	disk := newImageDisk() // a *cri.Client in earnest
+	for _, id := range []string{"base", "old", "older"} {
+		disk.add(id, 100, 100)
+	}
+	disk.use("a container", "base")
+	disk.fill(600)
+	images := gc.NewImages(disk, gc.ImagesConfig{
+		HighThresholdPercent: 90,
+		LowThresholdPercent:  80,
+		MinAge:               -1, // however new they are
+		Wanted:               func() []string { return []string{"older:1"} },
+		DiskOf:               disk.disk, // the kernel's answer in earnest
+	})
+	if err := images.Collect(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println("left:", disk.left())
+	// Output:
+	// left: base older
+}

@@ -26,6 +26,13 @@ func (f *fakeRuntime) seen() (calls []string, lists int) {
 	return slices.Clone(f.calls), f.lists
 }
 
+// left is how many containers there are.
+func (f *fakeRuntime) left() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.containers)
+}
+
 // set makes a call fail, or succeed again when err is nil.
 func (f *fakeRuntime) set(call string, err error) {
 	f.mu.Lock()

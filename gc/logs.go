@@ -35,8 +35,8 @@ func (l logs) removeContainer(container *runtimeapi.Container) error {
 	)
 }
 
-// removeWithRotations deletes the file and its rotations, which have its name
-// and then a dot.
+// removeWithRotations deletes the file and what begins with its name: rotations,
+// packed or half packed.
 func removeWithRotations(root *os.Root, file string) error {
 	dir, name := path.Split(file)
 	entries, err := fs.ReadDir(root.FS(), path.Clean(dir))
@@ -45,7 +45,7 @@ func removeWithRotations(root *os.Root, file string) error {
 	}
 	var errs []error
 	for _, entry := range entries {
-		if entry.Name() == name || strings.HasPrefix(entry.Name(), name+".") {
+		if strings.HasPrefix(entry.Name(), name) {
 			errs = append(errs, missingIsFine(root.Remove(path.Join(dir, entry.Name()))))
 		}
 	}

@@ -188,7 +188,7 @@ func (m *Manager) putDeleted(w *worker, pod *corev1.Pod) {
 	switch {
 	case pod.DeletionTimestamp != nil:
 		w.next, w.pod, w.orphan = nil, pod, false
-		m.shorten(w)
+		w.shorten(effectiveGrace(pod))
 	case w.pod.DeletionTimestamp == nil:
 		w.next = pod
 		// Else it is an old message: a deletionTimestamp is never taken back.

@@ -37,6 +37,7 @@ type worker struct {
 	next      *corev1.Pod        // set again after deletion: the next life
 	grace     time.Duration      // from terminating on
 	interrupt context.CancelFunc // ends the call in flight and the rest after it
+	ended     chan struct{}      // closed when finished
 
 	// Owned by the goroutine.
 	streak  int    // failed Kills in a row, or failed Syncs that were hurried
@@ -51,6 +52,7 @@ func newWorker(pod *corev1.Pod, s state) *worker {
 		state:     s,
 		pod:       pod,
 		interrupt: func() {},
+		ended:     make(chan struct{}),
 	}
 }
 
@@ -76,20 +78,23 @@ func (m *Manager) remove(w *worker) {
 }
 
 // end moves w on towards finished. m.mu is held.
-func (m *Manager) end(w *worker) {
+func (m *Manager) end(w *worker) { m.endWithin(w, effectiveGrace(w.pod)) }
+
+// endWithin is end with another grace than the pod's. m.mu is held.
+func (m *Manager) endWithin(w *worker, grace time.Duration) {
 	switch w.state {
 	case found, waiting, syncing: // a waiting one may run since before the agent's restart
-		w.state, w.grace = terminating, effectiveGrace(w.pod)
+		w.state, w.grace = terminating, grace
 		w.interrupt()
 	case terminating:
-		m.shorten(w)
+		w.shorten(grace)
 	}
 	m.schedule(w)
 }
 
-// shorten applies the pod's grace if it is shorter than what it has. m.mu is held.
-func (m *Manager) shorten(w *worker) {
-	if grace := effectiveGrace(w.pod); w.state == terminating && grace < w.grace {
+// shorten applies a grace that is shorter than what the pod has. Manager.mu is held.
+func (w *worker) shorten(grace time.Duration) {
+	if w.state == terminating && grace < w.grace {
 		w.grace = grace
 		w.interrupt()
 	}
@@ -188,6 +193,7 @@ func (m *Manager) killed(w *worker) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w.state = finished
+	close(w.ended)
 }
 
 // retire is a finished worker's last act: it stays without a goroutine, or is

@@ -76,7 +76,7 @@ func (c *Checker) check(ctx context.Context, probe *corev1.Probe, target Target)
 	case probe.TCPSocket != nil:
 		return connect(ctx, probe.TCPSocket, target, timeout)
 	case probe.GRPC != nil:
-		return Outcome{}, errors.New("gRPC probes are not supported")
+		return c.serving(ctx, probe.GRPC, target, timeout)
 	default:
 		return Outcome{}, errors.New("the probe has no handler")
 	}

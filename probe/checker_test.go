@@ -332,7 +332,7 @@ func TestProbesThatCannotBeCarriedOutGiveNoResult(t *testing.T) {
 		err    string
 	}{
 		"no handler":        {probe: &corev1.Probe{}, target: target, err: "the probe has no handler"},
-		"gRPC":              {probe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: 1}}}, target: target, err: "gRPC probes are not supported"},
+		"a gRPC port":       {probe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: 65536}}}, target: target, err: "port 65536 is not between 1 and 65535"},
 		"unknown port":      {probe: get(corev1.HTTPGetAction{Port: web}), target: target, err: `the container has no port named "web"`},
 		"unknown TCP port":  {probe: tcp(corev1.TCPSocketAction{Port: web}), target: target, err: `the container has no port named "web"`},
 		"pod without an IP": {probe: get(corev1.HTTPGetAction{Port: intstr.FromInt32(80)}), err: "the pod has no IP address"},

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"strconv"
@@ -171,4 +172,39 @@ func FuzzClip(f *testing.F) {
 			require.Equal(t, long, clipped)
 		}
 	})
+}
+
+// FuzzHTTPAnswer proves that nothing that a container sends is more than a bounded
+// failure, or success.
+func FuzzHTTPAnswer(f *testing.F) {
+	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+	f.Add([]byte("HTTP/1.1 302 Found\r\nLocation: http://elsewhere.test/\r\n\r\n"))
+	f.Add([]byte("HTTP/1.1 302 Found\r\nLocation: /again\r\n\r\n"))
+	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"))
+	f.Add([]byte("\x00\xff"))
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		checker := NewChecker(nil, CheckerConfig{})
+		checker.transport.DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
+			require.Equal(t, "10.0.0.7:8080", address)
+			return answering(answer), nil
+		}
+		action := &corev1.HTTPGetAction{Port: intstr.FromString("web")}
+		found, err := checker.Check(t.Context(), &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: action}}, target)
+		require.NoError(t, err)
+		require.NotEqual(t, Unknown, found.Result)
+		require.LessOrEqual(t, len(found.Output), MaxOutput)
+		require.True(t, utf8.ValidString(found.Output))
+	})
+}
+
+// answering is a connection to a server that reads one request and sends the answer.
+func answering(answer []byte) net.Conn {
+	ours, theirs := net.Pipe()
+	go func() {
+		defer theirs.Close()
+		if _, err := theirs.Read(make([]byte, 4096)); err == nil {
+			_, _ = theirs.Write(answer)
+		}
+	}()
+	return ours
 }

@@ -1,6 +1,7 @@
 package statusmgr
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,6 +40,8 @@ var owned = []corev1.PodConditionType{
 	corev1.PodReady,
 	corev1.ContainersReady,
 	corev1.PodScheduled,
+	corev1.AllContainersRestarting,
+	corev1.DisruptionTarget,
 }
 
 // conditions returns the agent's conditions and everybody else's.
@@ -50,6 +53,12 @@ func (g *generator) conditions(status *corev1.PodStatus) []corev1.PodCondition {
 		readyCondition(g.Pod, containersReady),
 		containersReady,
 		isTrue(corev1.PodScheduled),
+	}
+	if restarting := g.restartingCondition(); restarting != nil {
+		conditions = append(conditions, *restarting)
+	}
+	if disruption := g.disruptionCondition(status); disruption != nil {
+		conditions = append(conditions, *disruption)
 	}
 	for i := range conditions {
 		g.date(&conditions[i])
@@ -70,6 +79,35 @@ func (g *generator) date(c *corev1.PodCondition) {
 	if previous.Status == c.Status {
 		c.LastTransitionTime = previous.LastTransitionTime
 	}
+}
+
+// restartingCondition says whether the pod is just being restarted as a whole; of a
+// pod that never was, it says nothing.
+func (g *generator) restartingCondition() *corev1.PodCondition {
+	const kind = corev1.AllContainersRestarting
+	condition := isFalse(kind, "", "")
+	switch {
+	case g.RestartingAll:
+		condition = isTrue(kind)
+	case conditionOf(g.previous.Conditions, kind) == nil:
+		return nil
+	}
+	return &condition
+}
+
+// disruptionCondition is there as soon as the pod has failed by a decision of the
+// node, not before, and stays. Others may have set it first.
+func (g *generator) disruptionCondition(status *corev1.PodStatus) *corev1.PodCondition {
+	const kind = corev1.DisruptionTarget
+	if g.Failure != nil && g.Failure.Disruption != "" && status.Phase == corev1.PodFailed {
+		return &corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue, Reason: g.Failure.Disruption, Message: g.Failure.Message}
+	}
+	said := cmp.Or(conditionOf(g.Pod.Status.Conditions, kind), conditionOf(g.previous.Conditions, kind))
+	if said == nil {
+		return nil
+	}
+	kept := *said
+	return &kept
 }
 
 // sandboxCondition is False whenever the worker has to replace the sandbox

@@ -228,3 +228,46 @@ func TestObservedGenerationFollowsThePodAndNeverFalls(t *testing.T) {
 	assert.EqualValues(t, 5, status.ObservedGeneration)
 	assert.EqualValues(t, 5, condition(status, corev1.PodReady).ObservedGeneration)
 }
+
+func TestARestartOfAllContainers(t *testing.T) {
+	pod := newPod(never, "app", "other")
+	in := input(pod, observed("app#0 exited 42", "other#0 exited 0"))
+	in.RestartingAll = true
+	status := statusmgr.Generate(in)
+	assert.Equal(t, corev1.PodRunning, status.Phase)
+	assert.Equal(t, corev1.ConditionTrue, condition(status, corev1.AllContainersRestarting).Status)
+
+	in = input(pod, observed("app#1 running")) // the others are removed, and not made again yet
+	in.RestartingAll = true
+	status = then(status, in)
+	assert.Equal(t, corev1.PodRunning, status.Phase)
+	other := container(status, "other")
+	assert.NotNil(t, other.State.Waiting)
+	assert.EqualValues(t, 0, other.LastTerminationState.Terminated.ExitCode)
+
+	status = then(status, input(pod, observed("app#1 running", "other#1 running")))
+	assert.Equal(t, corev1.ConditionFalse, condition(status, corev1.AllContainersRestarting).Status)
+	assert.EqualValues(t, 1, container(status, "other").RestartCount)
+}
+
+func TestADisruptionIsToldWithTheEnd(t *testing.T) {
+	pod := newPod(always, "app")
+	in := input(pod, observed("app#0 running"))
+	in.Failure = &statusmgr.Failure{Reason: "Evicted", Message: "The node was low on resource: memory.", Disruption: "TerminationByKubelet"}
+	status := statusmgr.Generate(in)
+	assert.Equal(t, corev1.PodConditionType(""), condition(status, corev1.DisruptionTarget).Type, "not while it runs")
+
+	in.State = observed("app#0 exited 137")
+	status = then(status, in)
+	want := corev1.PodCondition{
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
+		Reason: "TerminationByKubelet", Message: "The node was low on resource: memory.",
+	}
+	got := condition(status, corev1.DisruptionTarget)
+	got.LastTransitionTime, got.ObservedGeneration = metav1.Time{}, 0
+	assert.Equal(t, want, got)
+	assert.Equal(t, []string{"Failed", "Evicted"}, []string{string(status.Phase), status.Reason})
+
+	again := then(status, input(pod, observed("app#0 exited 137"))) // by an agent that knows the status only
+	assert.Equal(t, condition(status, corev1.DisruptionTarget), condition(again, corev1.DisruptionTarget))
+}

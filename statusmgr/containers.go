@@ -26,9 +26,10 @@ func (g *generator) containerStatuses(containers []container, previous []corev1.
 	}
 	statuses := make([]corev1.ContainerStatus, 0, len(containers))
 	for _, c := range containers {
-		status := g.containerStatus(c, statusOf(previous, c.Name))
+		before := statusOf(previous, c.Name)
+		status := g.containerStatus(c, before)
 		g.applyWaiting(c, &status)
-		setReadiness(c, &status)
+		g.setReadiness(c, &status, before)
 		statuses = append(statuses, status)
 	}
 	return statuses
@@ -139,6 +140,9 @@ func (g *generator) vanished(c container, previous corev1.ContainerStatus) corev
 	ended := previous.State.Terminated
 	passed := c.role == initOnce && g.pastInit()
 	switch {
+	case ended != nil && g.RestartingAll:
+		status.LastTerminationState.Terminated = ended
+		status.State = g.notCreated()
 	case ended != nil && (!hasFailed(c, ended) || !passed):
 	case passed:
 		status.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
@@ -200,19 +204,6 @@ func (g *generator) applyWaiting(c container, status *corev1.ContainerStatus) {
 		status.LastTerminationState = corev1.ContainerState{Terminated: t}
 	}
 	status.State = corev1.ContainerState{Waiting: &waiting}
-}
-
-// setReadiness sets started and ready as they are without probes: a container
-// that runs is both, a finished init container has done what it was there for.
-func setReadiness(c container, status *corev1.ContainerStatus) {
-	running := status.State.Running != nil
-	status.Started, status.Ready = &running, running
-	switch c.role {
-	case initOnce:
-		status.Ready = status.State.Terminated != nil && !hasFailed(c, status.State.Terminated)
-	case ephemeral:
-		status.Started, status.Ready = nil, false
-	}
 }
 
 func (g *generator) termination(c *cri.Container, previous corev1.ContainerStatus) *corev1.ContainerStateTerminated {

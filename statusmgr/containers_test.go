@@ -409,6 +409,44 @@ func TestStartedAndReadyWithoutProbes(t *testing.T) {
 	}
 }
 
+func TestStartedAndReadyByProbes(t *testing.T) {
+	probed := newPod(always, "app")
+	probed.Spec.Containers[0].ReadinessProbe = &corev1.Probe{}
+	probed.Spec.Containers[0].StartupProbe = &corev1.Probe{}
+	plain := newPod(always, "app")
+	good, running := statusmgr.Health{Started: true, Ready: true}, observed("app#0 running")
+	id := running.Containers[0].GetId()
+	wasGood := input(probed, running)
+	wasGood.Health = map[string]statusmgr.Health{id: good}
+	before := statusmgr.Generate(wasGood)
+	for name, row := range map[string]struct {
+		pod            *corev1.Pod
+		health         map[string]statusmgr.Health
+		previous       corev1.PodStatus
+		state          *cri.PodState
+		started, ready bool
+	}{
+		"both probes succeed":               {probed, map[string]statusmgr.Health{id: good}, corev1.PodStatus{}, running, true, true},
+		"starting":                          {probed, map[string]statusmgr.Health{id: {Ready: true}}, corev1.PodStatus{}, running, false, false},
+		"not ready any more":                {probed, map[string]statusmgr.Health{id: {Started: true}}, before, running, true, false},
+		"new, nothing found yet":            {probed, map[string]statusmgr.Health{}, corev1.PodStatus{}, running, false, false},
+		"new, without probes":               {plain, map[string]statusmgr.Health{}, corev1.PodStatus{}, running, true, true},
+		"known, nothing found since":        {probed, map[string]statusmgr.Health{}, before, running, true, true},
+		"restarted, nothing found yet":      {probed, map[string]statusmgr.Health{}, before, observed("app#1 running", "app#0 exited 1"), false, false},
+		"what was found of one that is old": {probed, map[string]statusmgr.Health{id: good}, before, observed("app#1 running", "app#0 exited 1"), false, false},
+		"exited":                            {probed, map[string]statusmgr.Health{id: good}, before, observed("app#0 exited 1"), false, false},
+		"nobody probes":                     {probed, nil, corev1.PodStatus{}, running, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := input(row.pod, row.state)
+			in.Health = row.health
+			app := container(then(row.previous, in), "app")
+			assert.Equal(t, row.started, *app.Started)
+			assert.Equal(t, row.ready, app.Ready)
+		})
+	}
+}
+
 func TestFinishedPodHasAnEndForEachContainerThatRan(t *testing.T) {
 	finish := func(pod *corev1.Pod, previous corev1.PodStatus, runs ...string) corev1.PodStatus {
 		in := input(pod, observed(runs...))

@@ -34,6 +34,15 @@ type Input struct {
 	// in for it. Of each name the newest two runs matter. What Previous says of
 	// an ended container is kept when the message is no longer here.
 	Messages map[string]string
+	// Health is what the probes of the running containers have found, by the
+	// runtime's container ID. Of a container that is not in it, nothing has been
+	// found yet: what Previous says of that very container stands, and one that is
+	// new is not ready, or not started, if it has a probe for that. Nil means that
+	// nobody probes: what runs is started and ready.
+	Health map[string]Health
+	// RestartingAll: a restart rule has had every container of the pod ended and
+	// removed, and not all are made again yet (KEP-5532).
+	RestartingAll bool
 	// Failure condemns the pod whatever its containers did: it is Failed, for
 	// this reason, as soon as none of them may run any more.
 	Failure *Failure
@@ -51,10 +60,23 @@ type Input struct {
 	Now time.Time
 }
 
+// Health is what the probes of a running container have found.
+type Health struct {
+	// Started: its startup probe has succeeded, or it has none.
+	Started bool
+	// Ready: its readiness probe succeeds, or it has none. It shows only on a
+	// container that is started.
+	Ready bool
+}
+
 // Failure is why a pod is failed by a decision of the node instead of by its
 // containers: DeadlineExceeded, Evicted, OutOfcpu and so on.
 type Failure struct {
 	Reason, Message string
+	// Disruption is the reason of the condition DisruptionTarget, which tells a
+	// controller that the pod failed by no fault of its own (KEP-3329); empty for no
+	// such condition.
+	Disruption string
 }
 
 // Generate returns the status of the pod. It is pure and deterministic, changes

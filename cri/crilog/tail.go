@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"time"
 )
 
 // tailWindow bounds how much of a log's end Tail reads: room for lines far longer
@@ -54,34 +53,11 @@ func lastBytes(path string, limit int64) ([]byte, error) {
 func output(entries []byte) []byte {
 	var text []byte
 	for line := range bytes.Lines(entries) {
-		if part, ok := parseLine(line); ok {
-			text = append(text, part...)
+		if part, ok := parseEntry(line); ok {
+			text = append(text, part.text...)
 		}
 	}
 	return text
-}
-
-// parseLine returns the text of one entry, "<RFC3339Nano> stdout|stderr F|P
-// <text>". That of a full line ends with a newline; that of a part does not.
-func parseLine(line []byte) ([]byte, bool) {
-	fields := bytes.SplitN(line, []byte(" "), 4)
-	if len(fields) != 4 {
-		return nil, false
-	}
-	if _, err := time.Parse(time.RFC3339Nano, string(fields[0])); err != nil {
-		return nil, false
-	}
-	if stream := string(fields[1]); stream != "stdout" && stream != "stderr" {
-		return nil, false
-	}
-	switch tag, _, _ := bytes.Cut(fields[2], []byte(":")); string(tag) {
-	case "F":
-		return fields[3], true
-	case "P":
-		return bytes.TrimSuffix(fields[3], []byte("\n")), true
-	default:
-		return nil, false
-	}
 }
 
 // lastLines keeps the end of a text. What follows the last newline is a line.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/cri/critest"
+	"github.com/edged-project/edged/metaclient"
 	"github.com/edged-project/edged/podmanager/podspec"
 	"github.com/edged-project/edged/statusmgr"
 )
@@ -44,7 +45,7 @@ func (c *cloud) set(pods ...*corev1.Pod) {
 	c.changed <- struct{}{}
 }
 
-func (c *cloud) Watch(ctx context.Context, deliver func([]*corev1.Pod) error) error {
+func (c *cloud) Watch(ctx context.Context, sink metaclient.Sink) error {
 	if c.cut {
 		return errors.New("no network")
 	}
@@ -52,7 +53,7 @@ func (c *cloud) Watch(ctx context.Context, deliver func([]*corev1.Pod) error) er
 		c.mu.Lock()
 		pods := slices.Clone(c.pods)
 		c.mu.Unlock()
-		if err := deliver(pods); err != nil {
+		if err := sink.Pods(ctx, pods); err != nil {
 			return err
 		}
 		select {
@@ -184,7 +185,7 @@ func TestASameNamePodStartsOnlyWhenTheOldOneIsGone(t *testing.T) {
 		n.runtime.ResetCalls()
 		up.set(after)
 		time.Sleep(20 * time.Second)
-		assert.Equal(t, "StopContainer web/app; StopPodSandbox web; RunPodSandbox web; CreateContainer web/app; StartContainer web/app",
+		assert.Equal(t, "StopContainer web/app; StopPodSandbox web; RunPodSandbox web; CreateContainer web/app; StartContainer web/app; RemoveContainer web/app",
 			withoutPulls(n.runtime.Calls().Changes()))
 		assert.Equal(t, corev1.PodRunning, a.status("uid-web-2").Phase)
 		assert.Equal(t, "web Running 1/1 0", a.table())
@@ -322,7 +323,7 @@ func TestAfterAnAgentRestartTooTheOldPodOfANameEndsFirst(t *testing.T) {
 				spoil(t, n)
 				n.start(newCloud(after))
 				time.Sleep(30 * time.Second)
-				assert.Equal(t, "StopContainer web/app; StopPodSandbox web; RunPodSandbox web; CreateContainer web/app; StartContainer web/app",
+				assert.Equal(t, "StopContainer web/app; StopPodSandbox web; RunPodSandbox web; CreateContainer web/app; StartContainer web/app; RemoveContainer web/app",
 					withoutPulls(n.runtime.Calls().Changes()))
 			})
 		})

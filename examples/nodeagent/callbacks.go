@@ -8,10 +8,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/podmanager"
 	"github.com/edged-project/edged/podmanager/admission"
 	"github.com/edged-project/edged/podmanager/podspec"
 	"github.com/edged-project/edged/podmanager/podsync"
+	"github.com/edged-project/edged/probe"
 	"github.com/edged-project/edged/statusmgr"
 )
 
@@ -19,6 +21,7 @@ import (
 
 // onPods takes what the store remembered, and later what the folder holds.
 func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
+	defer a.known.Store(true)
 	if complete {
 		a.pods.Replace(pods)
 		a.complete.Store(true)
@@ -29,23 +32,94 @@ func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
 	}
 }
 
+// onObject takes news of an object: the files that show it are made anew, and pods that
+// wait for it look again.
+func (a *agent) onObject(kind, namespace, name string) {
+	a.volumes.Changed(kind, namespace, name)
+	for _, pod := range a.pods.Pods() {
+		if pod.Namespace == namespace || namespace == "" {
+			a.pods.Wake(pod.UID)
+		}
+	}
+}
+
+// downward is the content of a file that shows a field of its pod.
+func (a *agent) downward(pod *corev1.Pod, item *corev1.DownwardAPIVolumeFile) (string, error) {
+	return podspec.DownwardFile(pod, item, podspec.ContainerOptions{Allocatable: a.node.Allocatable})
+}
+
+// onChange takes what the runtime was seen to do.
+func (a *agent) onChange(uid types.UID) {
+	a.pods.Wake(uid)
+	a.garbage.Changed(uid)
+}
+
 // setStatus makes a status from what was observed, on top of the last one.
 func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodStatus {
 	previous, _ := a.statuses.Get(pod.UID)
 	status := statusmgr.Generate(statusmgr.Input{
-		Pod:         pod,
-		State:       seen.State,
-		Previous:    previous,
-		Waiting:     seen.Waiting,
-		Messages:    seen.Messages,
-		Failure:     (*statusmgr.Failure)(seen.Failure),
-		RuntimeName: a.runtime.RuntimeName(),
-		HostIPs:     hostIPs(),
-		Finished:    seen.Ended,
-		Now:         time.Now(),
+		Pod:           pod,
+		State:         seen.State,
+		Previous:      previous,
+		Waiting:       seen.Waiting,
+		Messages:      seen.Messages,
+		Health:        a.healthOf(seen.State),
+		RestartingAll: seen.RestartingAll,
+		Failure:       (*statusmgr.Failure)(seen.Failure),
+		RuntimeName:   a.runtime.RuntimeName(),
+		HostIPs:       hostIPs(),
+		Finished:      seen.Ended,
+		Now:           time.Now(),
 	})
 	a.statuses.Set(pod, status)
+	a.probes.Set(pod, status)
+	switch {
+	case seen.Ended:
+		a.probes.Remove(pod.UID)
+	case seen.Ending:
+		a.probes.Ending(pod.UID)
+	}
 	return status
+}
+
+// healthOf is what the probes of the running containers have found.
+func (a *agent) healthOf(state *cri.PodState) map[string]statusmgr.Health {
+	found := map[string]statusmgr.Health{}
+	for _, c := range state.Running() {
+		if health, probed := a.probes.Health(state.UID, c.GetId()); probed {
+			found[c.GetId()] = statusmgr.Health{Started: health.Started, Ready: health.Ready}
+		}
+	}
+	return found
+}
+
+// health is the same for who starts and ends containers.
+func (a *agent) health(uid types.UID, containerID string) (podsync.Health, bool) {
+	health, probed := a.probes.Health(uid, containerID)
+	if !probed {
+		return podsync.Health{}, false
+	}
+	return podsync.Health{Failed: killing[health.Failed], Starting: !health.Started}, true
+}
+
+var killing = map[probe.Kind]podsync.KillingProbe{
+	probe.Liveness: podsync.LivenessProbe,
+	probe.Startup:  podsync.StartupProbe,
+}
+
+// onPodEvent records what happens to a pod or a container of it.
+func (a *agent) onPodEvent(pod *corev1.Pod, container *corev1.Container, eventType, reason, message string) {
+	a.events.Event(podspec.Reference(pod, container), eventType, reason, message)
+}
+
+// onNodeEvent records what happens to the node or, if pod is not nil, to that.
+func (a *agent) onNodeEvent(pod *corev1.Pod, eventType, reason, message string) {
+	if pod != nil {
+		a.onPodEvent(pod, nil, eventType, reason, message)
+		return
+	}
+	node := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: a.node.Name, UID: types.UID(a.node.Name)}
+	a.events.Event(node, eventType, reason, message)
 }
 
 // removed reports whether nothing of the pod runs or will.
@@ -54,6 +128,7 @@ func (a *agent) removed(uid types.UID) bool { return !a.pods.Known(uid) }
 // onRemoved forgets a pod of which nothing is left.
 func (a *agent) onRemoved(pod *corev1.Pod) {
 	a.statuses.Remove(pod.UID)
+	a.garbage.Changed(pod.UID)
 	if err := a.store.Release(context.Background(), pod.UID); err != nil {
 		a.logger.Warn("pod stays in the store", zap.String("uid", string(pod.UID)), zap.Error(err))
 	}
@@ -61,6 +136,11 @@ func (a *agent) onRemoved(pod *corev1.Pod) {
 
 // admit asks whether the node has what a new pod wants.
 func (a *agent) admit(pod *corev1.Pod, admitted []*corev1.Pod) *podmanager.Rejection {
+	if a.evictor != nil {
+		if why := a.evictor.Refuses(pod); why != nil {
+			return (*podmanager.Rejection)(why)
+		}
+	}
 	return admission.Check(pod, a.node, admitted)
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,17 +61,25 @@ func TestE2E(t *testing.T) {
 				{"the runtime may restart under the agent", restartedRuntime},
 				{"agent and runtime killed together", killedTogether},
 				{"a reboot without the upstream brings everything back", rebooted},
+				{"ConfigMaps and Secrets reach containers, and their changes at once", configuredPod},
+				{"a power cut without the network brings all back, with what it needs", powerCut},
 				{"containers start and stop in their order, with their hooks", orderOfLife},
 				{"what containers leave to say is in the status", farewells},
 				{"a pod past its deadline is ended", pastItsDeadline},
 				{"restart counts and last states survive", countsSurvive},
 				{"edited resources are given to the running container", editedResources},
 				{"an ephemeral container joins a running pod", debuggedPod},
+				{"probes end, restart and hide containers", probedPod},
+				{"readiness outlives the agent", readyOverRestart},
+				{"short of memory, the node evicts who exceeds its request", shortOfMemory},
+				{"short of disk, the node evicts who fills it", shortOfDisk},
 				{"a hundred pods at once, and one that cannot start", manyPods},
 			} {
 				t.Run(scene.name, func(t *testing.T) {
 					b := &board{t: t, daemon: daemon, client: client, binary: binary, dir: t.TempDir()}
 					require.NoError(t, os.Mkdir(b.path("manifests"), 0o755))
+					t.Cleanup(b.clearCgroups)
+					t.Cleanup(b.unmountAll)
 					t.Cleanup(b.clear)
 					scene.play(b)
 				})
@@ -102,13 +111,18 @@ type process struct {
 	log *bytes.Buffer
 }
 
-func (b *board) start() *process {
+// start starts an agent that, unless its flags say otherwise, does not mind how full the
+// machine's disk is.
+func (b *board) start(flags ...string) *process {
 	b.t.Helper()
 	p := &process{b: b, log: &bytes.Buffer{}}
 	log, err := os.OpenFile(b.path("agent.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(b.t, err)
-	p.Cmd = exec.Command(b.binary, "-runtime", b.daemon.Endpoint(), "-manifests", b.path("manifests"), "-root", b.path("root"),
-		"-pod-logs", b.path("log/pods"), "-container-logs", b.path("log/containers"))
+	p.Cmd = exec.Command(b.binary, append([]string{
+		"-runtime", b.daemon.Endpoint(), "-manifests", b.path("manifests"), "-root", b.path("root"),
+		"-pod-logs", b.path("log/pods"), "-container-logs", b.path("log/containers"), "-cgroup-root", b.cgroupRoot(),
+		"-eviction-hard", "", "-image-gc-high-threshold", "100",
+	}, flags...)...)
 	p.Stderr = io.MultiWriter(p.log, log)
 	require.NoError(b.t, p.Start())
 	b.t.Cleanup(func() {
@@ -119,6 +133,36 @@ func (b *board) start() *process {
 		}
 	})
 	return p
+}
+
+// cgroupRoot is where the board's pods have their cgroups.
+func (b *board) cgroupRoot() string { return "/edged-e2e" + strings.ReplaceAll(b.dir, "/", "_") }
+
+// cgroups are those of the board's pods and above them, in every hierarchy.
+func (b *board) cgroups() []string {
+	roots, err := filepath.Glob("/sys/fs/cgroup/*" + b.cgroupRoot())
+	require.NoError(b.t, err)
+	var all []string
+	for _, root := range append(roots, "/sys/fs/cgroup"+b.cgroupRoot()) {
+		_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				all = append(all, path)
+			}
+			return nil // one may be going
+		})
+	}
+	return all
+}
+
+// clearCgroups removes what agents leave.
+func (b *board) clearCgroups() {
+	b.await(30*time.Second, "no cgroup is left", func() bool {
+		all := b.cgroups()
+		for _, cgroup := range slices.Backward(all) {
+			_ = os.Remove(cgroup)
+		}
+		return len(all) == 0
+	})
 }
 
 // kill is kill -9.
@@ -331,6 +375,8 @@ func removedFile(b *board) {
 	b.write("web.yaml", sleeperPod("web"))
 	b.start()
 	b.awaitLines(30*time.Second, "web Running 2/2 0")
+	ofPod := func(cgroup string) bool { return strings.Contains(cgroup, "/poduid-web") }
+	assert.True(b.t, slices.ContainsFunc(b.cgroups(), ofPod), "the pod has a cgroup")
 	b.remove("web.yaml")
 	began := time.Now()
 	b.await(20*time.Second, "nothing runs", func() bool {
@@ -345,6 +391,7 @@ func removedFile(b *board) {
 	assert.Greater(b.t, time.Since(began), 3*time.Second, "the grace period is given")
 	assert.Less(b.t, time.Since(began), 10*time.Second, "and ends")
 	b.awaitLines(5 * time.Second)
+	assert.False(b.t, slices.ContainsFunc(b.cgroups(), ofPod), "it has gone with the pod")
 }
 
 func newContent(b *board) {

@@ -243,7 +243,31 @@ func editedResources(b *board) {
 			[]string{"sh", "-c", "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null; true"}, 10*time.Second)
 		return err == nil && strings.TrimSpace(string(limit)) == fmt.Sprint(96<<20)
 	})
+	for _, edit := range []struct{ limits, podMemory, podCPU string }{
+		{"cpu: 500m, memory: 48Mi", "50331648", "50000"},
+		{"cpu: 1, memory: 64Mi", "67108864", "100000"},
+		{"cpu: 200m, memory: 32Mi", "33554432", "20000"},
+	} {
+		b.write("resized.yaml", strings.Replace(manifest(resizedPod, "resized"), "memory: 64Mi", edit.limits, 1))
+		b.await(30*time.Second, "the pod is limited to "+edit.limits, func() bool {
+			return edit.podMemory == b.limitOf("uid-resized", "memory.limit_in_bytes", "memory.max") &&
+				edit.podCPU == b.limitOf("uid-resized", "cpu.cfs_quota_us", "cpu.max")
+		})
+	}
 	assert.Equal(b.t, before, b.started("resized"), "nothing was restarted")
+}
+
+// limitOf is what the first of the files holds that the pod's cgroup has.
+func (b *board) limitOf(uid string, files ...string) string {
+	for _, cgroup := range b.cgroups() {
+		for _, file := range files {
+			content, err := os.ReadFile(filepath.Join(cgroup, file))
+			if fields := strings.Fields(string(content)); err == nil && len(fields) > 0 && filepath.Base(cgroup) == "pod"+uid {
+				return fields[0]
+			}
+		}
+	}
+	return ""
 }
 
 func debuggedPod(b *board) {

@@ -30,14 +30,27 @@ type options struct {
 	imageService  string
 	manifests     string
 	root          string
+	storeKey      string
 	podLogs       string
 	containerLogs string
 	nodeName      string
 	dockerConfig  string
+	providers     string
+	providerBin   string
 	clusterDNS    string
 	clusterDomain string
+	cgroupRoot    string
+	evictionHard  string
+	memoryCgroup  string
+	imagesHigh    int
+	imagesLow     int
+	maxLogSize    int64
+	maxLogFiles   int
 	logLevel      string
 }
+
+// defaultEviction is the kubelet's on Linux.
+const defaultEviction = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%"
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -75,12 +88,22 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.imageService, "image-runtime", "", "CRI `endpoint` of the image service; default: the runtime's")
 	flags.StringVar(&opts.manifests, "manifests", "/etc/edged/manifests", "`folder` of pod manifests")
 	flags.StringVar(&opts.root, "root", "", "`folder` of the agent's own files (default /var/lib/edged, or a temporary one with -runtime memory)")
+	flags.StringVar(&opts.storeKey, "store-key", "", "`file` with the key, of 32 bytes or more, that secrets are sealed with in the store; default: they lie there as they are")
 	flags.StringVar(&opts.podLogs, "pod-logs", "", "`folder` of the pods' logs (default /var/log/pods, or below the root with -runtime memory)")
 	flags.StringVar(&opts.containerLogs, "container-logs", "", "`folder` of the links to containers' logs (default /var/log/containers, or below the root with -runtime memory)")
 	flags.StringVar(&opts.dockerConfig, "docker-config", "/var/lib/kubelet/config.json", "`file` with the node's credentials for registries; it may be missing")
+	flags.StringVar(&opts.providers, "image-credential-provider-config", "", "`file` that configures plugins which give credentials for registries; default: none")
+	flags.StringVar(&opts.providerBin, "image-credential-provider-bin-dir", "", "`folder` of these plugins")
 	flags.StringVar(&opts.clusterDNS, "cluster-dns", "", "`addresses` of the cluster's DNS servers, with commas; default: pods use the node's")
 	flags.StringVar(&opts.clusterDomain, "cluster-domain", "cluster.local", "DNS `domain` of the cluster")
+	flags.StringVar(&opts.cgroupRoot, "cgroup-root", "/", "`cgroup` in which those of pods are made; \"\" leaves them to the runtime, as -runtime memory does")
 	flags.StringVar(&opts.nodeName, "node-name", "", "`name` of this node; default: the host name")
+	flags.StringVar(&opts.evictionHard, "eviction-hard", defaultEviction, "how much has to be left, or pods are evicted: `signal<value,...`, as in the kubelet; empty for no eviction")
+	flags.StringVar(&opts.memoryCgroup, "memory-cgroup", "", "`folder` of the cgroup whose memory the pods share; default: the node's")
+	flags.IntVar(&opts.imagesHigh, "image-gc-high-threshold", 85, "`percent` of the images' disk in use from which on unused images are removed; 100 for never")
+	flags.IntVar(&opts.imagesLow, "image-gc-low-threshold", 80, "`percent` of the images' disk in use down to which unused images are removed")
+	flags.Int64Var(&opts.maxLogSize, "container-log-max-size", 10<<20, "`bytes` from which on a container's log is rotated; negative for never")
+	flags.IntVar(&opts.maxLogFiles, "container-log-max-files", 5, "how many `files` a container's log has at most")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	_ = flags.Parse(args) // ExitOnError
 	if flags.NArg() > 0 {
@@ -103,7 +126,7 @@ func parse(args []string) (options, error) {
 // makeAbsolute makes the paths that were given good for the runtime too, which
 // has another working directory.
 func (o *options) makeAbsolute() error {
-	for _, path := range []*string{&o.manifests, &o.root, &o.podLogs, &o.containerLogs} {
+	for _, path := range []*string{&o.manifests, &o.root, &o.storeKey, &o.podLogs, &o.containerLogs} {
 		if *path == "" {
 			continue
 		}

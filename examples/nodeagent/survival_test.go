@@ -77,6 +77,7 @@ func (s *survivor) crash(code int32) {
 
 func (s *survivor) removeLogs() {
 	s.t.Helper()
+	synctest.Wait() // a log that is being made would be in the way
 	require.NoError(s.t, os.RemoveAll(s.opts.podLogs))
 }
 
@@ -184,6 +185,67 @@ func TestRestartCountGoesOnAfterAReboot(t *testing.T) {
 				assert.NotNil(t, after.State.Running)
 				assert.EqualValues(t, 4, after.RestartCount)
 				assert.EqualValues(t, 7, after.LastTerminationState.Terminated.ExitCode)
+			})
+		})
+	}
+}
+
+// A pod that never restarts anything begins anew as a whole when a rule says so, and
+// its restarts are counted, whoever forgets in between.
+func TestARuleRestartsAllContainers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pod := podNamed("web", corev1.RestartPolicyNever, "app", "helper")
+		pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "init"}}
+		pod.Spec.Containers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
+		pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
+			Action: corev1.ContainerRestartRuleActionRestartAllContainers,
+			ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{
+				Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
+			},
+		}}
+		s := &survivor{up: newCloud(pod), node: newNode(t, critest.Config{Scripts: []critest.Script{
+			{Container: "init", Runs: []critest.Run{{Duration: time.Second}}},
+			{Container: "app", Runs: []critest.Run{{Duration: 5 * time.Second, ExitCode: 42}, {Duration: 5 * time.Second, ExitCode: 42}, {}}},
+		}})}
+		s.agent = s.start(s.up)
+		time.Sleep(4 * time.Second)
+		require.Equal(t, "web Running 2/2 0", s.agent.table())
+		time.Sleep(8 * time.Second) // init runs again first
+		assert.Equal(t, "web Running 2/2 2", s.agent.table())
+		time.Sleep(6 * time.Second)
+		assert.Equal(t, "web CrashLoopBackOff 1/2 2", s.agent.table(), "the second time after a pause")
+
+		time.Sleep(12 * time.Second)
+		s.restartAgent(time.Second)
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, "web Running 2/2 4", s.agent.table())
+		status := s.agent.status("uid-web")
+		assert.EqualValues(t, 2, status.InitContainerStatuses[0].RestartCount)
+		i := slices.IndexFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.AllContainersRestarting })
+		require.GreaterOrEqual(t, i, 0)
+		assert.Equal(t, corev1.ConditionFalse, status.Conditions[i].Status)
+	})
+}
+
+// The time that a pod may be active goes on while no agent runs.
+func TestADeadlineOutlivesTheAgent(t *testing.T) {
+	for name, away := range map[string]time.Duration{"over before": 2 * time.Minute, "over after": 10 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pod := podNamed("web", corev1.RestartPolicyAlways, "app")
+				pod.Spec.ActiveDeadlineSeconds = new(int64(60))
+				s := &survivor{node: newNode(t, critest.Config{}), up: newCloud(pod)}
+				s.agent = s.start(s.up)
+				time.Sleep(30 * time.Second)
+				require.Equal(t, "web Running 1/1 0", s.agent.table())
+				began := s.agent.status("uid-web").StartTime
+
+				s.restartAgent(away)
+				time.Sleep(max(2*time.Second, time.Until(began.Add(62*time.Second))))
+				ended := s.agent.status("uid-web")
+				assert.Equal(t, []string{"Failed", "DeadlineExceeded"}, []string{string(ended.Phase), ended.Reason})
+				assert.Equal(t, began, ended.StartTime)
+				assert.Nil(t, ended.ContainerStatuses[0].State.Running)
 			})
 		})
 	}

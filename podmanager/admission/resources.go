@@ -18,13 +18,13 @@ import (
 func checkResources(pod *corev1.Pod, allocatable corev1.ResourceList, others []*corev1.Pod) *podmanager.Rejection {
 	for _, name := range inOrder(allocatable) {
 		quantity, known := allocatable[name]
-		requested := request(pod, name)
+		requested := Request(pod, name)
 		if !known || requested == 0 {
 			continue
 		}
 		var used int64
 		for _, other := range others {
-			used = add(used, request(other, name))
+			used = add(used, Request(other, name))
 		}
 		if capacity := amount(name, quantity); requested > capacity-used {
 			return &podmanager.Rejection{
@@ -51,10 +51,10 @@ func inOrder(allocatable corev1.ResourceList) []corev1.ResourceName {
 	return names
 }
 
-// request is what the pod as a whole asks of a resource: thousandths of a CPU,
+// Request is what the pod as a whole asks of a resource: thousandths of a CPU,
 // bytes, or pieces. The pod's own request stands for those of its containers
-// (KEP-2837); its overhead comes on top.
-func request(pod *corev1.Pod, name corev1.ResourceName) int64 {
+// (KEP-2837); its overhead comes on top. It is pure.
+func Request(pod *corev1.Pod, name corev1.ResourceName) int64 {
 	if name == corev1.ResourcePods {
 		return 1
 	}

@@ -26,11 +26,12 @@ func (noSecrets) Secret(context.Context, string, string) (*corev1.Secret, error)
 }
 
 // credentials returns what to try for the image, in order: those of the pod's
-// pull secrets, then the node's. missing are the secrets that gave none because
+// pull secrets, then the node's, then what the plugins return. missing are the secrets that gave none because
 // they could not be had or read.
 func (p *Puller) credentials(ctx context.Context, pod *corev1.Pod, image string) (found []credentials, missing []string) {
 	ofPod, missing := p.podLogins(ctx, pod)
-	for _, c := range append(lookup(ofPod, image), lookup(p.nodeLogins(), image)...) {
+	ofPlugins := p.providers.logins(ctx, image, p.log)
+	for _, c := range slices.Concat(lookup(ofPod, image), lookup(p.nodeLogins(), image), lookup(ofPlugins, image)) {
 		if !slices.Contains(found, c) {
 			found = append(found, c)
 		}

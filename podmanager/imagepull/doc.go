@@ -1,10 +1,14 @@
 // Package imagepull makes sure that a container's image is on the node before
-// the container is created: by its pull policy, with the pod's and the node's
-// credentials, few pulls at once, and a back-off for each pod and image.
+// the container is created: by its pull policy, with the credentials of the pod,
+// the node and the node's credential provider plugins, few pulls at once, and a
+// back-off for each pod and image.
 //
+//	plugins, err := imagepull.ReadCredentialProviders("/etc/providers.yaml", "/opt/providers")
+//	…
 //	puller := imagepull.New(client, imagepull.Config{
-//		Secrets:      store, // for imagePullSecrets
-//		DockerConfig: "/var/lib/kubelet/config.json",
+//		Secrets:             store, // for imagePullSecrets
+//		DockerConfig:        "/var/lib/kubelet/config.json",
+//		CredentialProviders: plugins,
 //	})
 //	…
 //	image, release, err := puller.Ensure(ctx, pod, container, sandboxConfig)
@@ -20,13 +24,15 @@
 // A pull has no deadline: it lasts as long as somebody waits for it, and ends
 // when the last of them gives up. One that hangs does not hold up the others for
 // more than Config.SlowAfter. Pods share a pull of the same image when they
-// have the same credentials. From the call of Ensure to that of release,
-// Leased keeps image garbage collection off the image. Reasons, texts and events
+// have the same credentials. From the call of Ensure to that of release the image
+// is leased, and image garbage collection that removes within RemoveUnleased
+// keeps off it. Reasons, texts and events
 // are those of the kubelet; none has a secret in it.
 //
 // The package starts nothing of its own: no goroutine outlives the calls of
 // Ensure. It keeps the back-off in memory, so that after a restart of the
-// agent each image is tried at once. It runs no credential provider plugins, and
-// an image that is there serves every pod of the node, even one without the
-// secret that it was pulled with: a pod that is to prove it has the policy Always.
+// agent each image is tried at once, and the responses of credential provider
+// plugins, which get no tokens of service accounts. An image that is there serves
+// every pod of the node, even one without the secret that it was pulled with: a
+// pod that is to prove it has the policy Always.
 package imagepull

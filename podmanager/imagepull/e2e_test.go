@@ -35,6 +35,9 @@ func TestPullsOnContainerd(t *testing.T) {
 				"secret for another path":          leavesTheSecretOfAnotherPath,
 				"several secrets":                  triesOneSecretAfterTheOther,
 				"node's credentials":               pullsWithTheNodesCredentials,
+				"plugin":                           pullsWithAPlugin,
+				"plugin, wrong":                    pullsWhenThePluginIsCorrected,
+				"plugins, failing and wrong":       triesOnePluginAfterTheOther,
 			} {
 				t.Run(name, func(t *testing.T) {
 					test(t, &site{open: open, private: private, runtime: &seen{Runtime: client}, client: client, secrets: secrets{}, events: &recorder{}})
@@ -181,4 +184,39 @@ func pullsWithTheNodesCredentials(t *testing.T, s *site) {
 	puller := s.puller(imagepull.Config{DockerConfig: dockerConfig(t, string(node))})
 	require.NoError(t, s.ensure(t, puller, image, "s"))
 	assert.Equal(t, []string{"stranger", user}, s.runtime.users)
+}
+
+func pullsWithAPlugin(t *testing.T, s *site) {
+	image := s.private.publish(t, "plugin/app")
+	scripts := newPlugins(t)
+	scripts.add(t, "right", s.private.address, answersWith(s.private.address, user, password))
+	puller := s.puller(imagepull.Config{CredentialProviders: scripts.read(t)})
+	require.NoError(t, s.ensure(t, puller, image))
+	require.NoError(t, s.ensure(t, puller, s.private.publish(t, "plugin/other")))
+	assert.Equal(t, []string{user, user}, s.runtime.users)
+	assert.Equal(t, 1, scripts.calls("right"), "the response is good for the registry")
+}
+
+func pullsWhenThePluginIsCorrected(t *testing.T, s *site) {
+	image := s.private.publish(t, "plugin/wrong")
+	scripts := newPlugins(t)
+	scripts.add(t, "wrong", s.private.address, answers(s.private.address, user))
+	err := s.ensure(t, s.puller(imagepull.Config{CredentialProviders: scripts.read(t)}), image)
+	s.requireDenied(t, err, image)
+	assert.NotContains(t, s.events.text()+err.Error(), "hunter2")
+
+	scripts = newPlugins(t)
+	scripts.add(t, "wrong", s.private.address, answersWith(s.private.address, user, password))
+	require.NoError(t, s.ensure(t, s.puller(imagepull.Config{CredentialProviders: scripts.read(t)}), image))
+}
+
+func triesOnePluginAfterTheOther(t *testing.T, s *site) {
+	image := s.private.publish(t, "plugin/several")
+	scripts := newPlugins(t)
+	scripts.add(t, "fails", s.private.address, "exit 1")
+	scripts.add(t, "wrong", s.private.address, answers(s.private.address, "stranger"))
+	scripts.add(t, "right", s.private.address, answersWith(s.private.address, user, password))
+	s.secrets["s"] = login(s.private.address, "outsider", "hunter2")
+	require.NoError(t, s.ensure(t, s.puller(imagepull.Config{CredentialProviders: scripts.read(t)}), image, "s"))
+	assert.Equal(t, []string{"outsider", "stranger", user}, s.runtime.users)
 }

@@ -51,6 +51,9 @@ type Config struct {
 	// credentials, which serve all pods. It is read at each pull, so that it may
 	// be rotated; it need not exist. Default none.
 	DockerConfig string
+	// CredentialProviders are plugins, which are asked at each pull and come after
+	// the secrets and DockerConfig; nil has none. See ReadCredentialProviders.
+	CredentialProviders *CredentialProviders
 	// Recorder is told of events; nil tells nobody.
 	Recorder Recorder
 	// Logger is told of pulls; nil logs nothing.
@@ -87,6 +90,7 @@ type Puller struct {
 	runtime      Runtime
 	secrets      Secrets
 	dockerConfig string
+	providers    *CredentialProviders
 	recorder     Recorder
 	slots        *semaphore.Weighted
 	slowAfter    time.Duration
@@ -95,7 +99,9 @@ type Puller struct {
 	mu       sync.Mutex // guards the fields below
 	pulls    map[pullKey]*pull
 	failures failures
-	leases   map[string]int // how many there are, by full name
+	leases   map[string]int           // how many there are, by full name
+	removals map[string]chan struct{} // those under way, by full name; closed at their end
+	removed  int                      // how many removals have ended
 }
 
 // New returns a puller that asks the runtime.
@@ -105,6 +111,7 @@ func New(runtime Runtime, cfg Config) *Puller {
 		runtime:      runtime,
 		secrets:      cfg.Secrets,
 		dockerConfig: cfg.DockerConfig,
+		providers:    cfg.CredentialProviders,
 		recorder:     cfg.Recorder,
 		slots:        semaphore.NewWeighted(int64(cfg.MaxParallel)),
 		slowAfter:    cfg.SlowAfter,
@@ -113,7 +120,8 @@ func New(runtime Runtime, cfg Config) *Puller {
 		failures: failures{
 			initial: min(cfg.InitialBackoff, cfg.MaxBackoff), max: cfg.MaxBackoff, byKey: map[key]failure{},
 		},
-		leases: map[string]int{},
+		leases:   map[string]int{},
+		removals: map[string]chan struct{}{},
 	}
 }
 
@@ -123,6 +131,7 @@ type request struct {
 	container *corev1.Container
 	sandbox   *runtimeapi.PodSandboxConfig
 	spec      *runtimeapi.ImageSpec
+	lease     *lease
 	missing   []string // the pull secrets that were not to be had
 }
 
@@ -149,13 +158,12 @@ func (p *Puller) Ensure(ctx context.Context, pod *corev1.Pod, container *corev1.
 		return nil, nil, failed
 	}
 	r.spec = &runtimeapi.ImageSpec{Image: name, Annotations: pod.Annotations}
-	held := p.newLease(name)
+	r.lease = p.newLease(name)
 	image, failed := p.ensure(ctx, r)
 	if failed == nil {
-		held.add(image.GetId())
-		return image, held.end, nil
+		return image, r.lease.end, nil
 	}
-	held.end()
+	r.lease.end()
 	if ctx.Err() != nil {
 		return nil, nil, fmt.Errorf("ensure image %q: %w", name, ctx.Err())
 	}
@@ -171,7 +179,7 @@ func (p *Puller) ensure(ctx context.Context, r *request) (*runtimeapi.Image, *Er
 		}
 	}
 	if r.container.ImagePullPolicy != corev1.PullAlways {
-		image, err := p.inspect(ctx, r.spec)
+		image, err := p.find(ctx, r, r.spec)
 		if err != nil {
 			return nil, err
 		}
@@ -188,10 +196,16 @@ func (p *Puller) ensure(ctx context.Context, r *request) (*runtimeapi.Image, *Er
 }
 
 func (p *Puller) ensurePulled(ctx context.Context, r *request) (*runtimeapi.Image, *Error) {
+	if _, err := p.settle(ctx, r.spec.Image); err != nil {
+		return nil, &Error{cause: err} // nobody sees it: ctx has ended
+	}
 	p.reportPulling(r)
 	asked := time.Now()
 	var logins []credentials
 	logins, r.missing = p.credentials(ctx, r.pod, r.spec.Image)
+	if ctx.Err() != nil {
+		return nil, &Error{cause: ctx.Err()} // nobody sees it
+	}
 	pulled, err := p.pull(ctx, r, logins)
 	if err != nil {
 		return nil, &Error{cause: err} // nobody sees it: ctx has ended
@@ -199,7 +213,7 @@ func (p *Puller) ensurePulled(ctx context.Context, r *request) (*runtimeapi.Imag
 	if pulled.err != nil {
 		return nil, p.failed(r, pulled.err)
 	}
-	image, failed := p.inspectPulled(ctx, &runtimeapi.ImageSpec{Image: pulled.ref, Annotations: r.spec.Annotations}, r.spec.Image)
+	image, failed := p.findPulled(ctx, r, pulled.ref)
 	if failed == nil {
 		p.succeeded(r)
 		p.reportPulled(r, image, pulled.took, time.Since(asked))
@@ -224,11 +238,39 @@ func (p *Puller) inspect(ctx context.Context, spec *runtimeapi.ImageSpec) (*runt
 	return status.GetImage(), nil
 }
 
-// inspectPulled asks for an image by what the pull of name returned.
-func (p *Puller) inspectPulled(ctx context.Context, spec *runtimeapi.ImageSpec, name string) (*runtimeapi.Image, *Error) {
-	image, err := p.inspect(ctx, spec)
+// find is inspect, and leases the image that it finds by its ID, so that the answer
+// stays true. Where a removal may have made it untrue in between, it asks again.
+func (p *Puller) find(ctx context.Context, r *request, spec *runtimeapi.ImageSpec) (*runtimeapi.Image, *Error) {
+	name, leased := r.spec.Image, ""
+	for {
+		before, err := p.settle(ctx, name)
+		if err != nil {
+			return nil, &Error{cause: err} // nobody sees it: ctx has ended
+		}
+		image, failed := p.inspect(ctx, spec)
+		if image == nil || failed != nil {
+			return nil, failed
+		}
+		if image.GetId() == leased {
+			return image, nil
+		}
+		name, leased = image.GetId(), image.GetId()
+		r.lease.add(leased)
+		after, err := p.settle(ctx, leased)
+		if err != nil {
+			return nil, &Error{cause: err}
+		}
+		if after == before {
+			return image, nil
+		}
+	}
+}
+
+// findPulled finds an image by what its pull returned.
+func (p *Puller) findPulled(ctx context.Context, r *request, ref string) (*runtimeapi.Image, *Error) {
+	image, err := p.find(ctx, r, &runtimeapi.ImageSpec{Image: ref, Annotations: r.spec.Annotations})
 	if image == nil && err == nil {
-		return nil, inspectError(name, fmt.Errorf("the runtime pulled it as %q and does not find it", spec.Image))
+		return nil, inspectError(r.spec.Image, fmt.Errorf("the runtime pulled it as %q and does not find it", ref))
 	}
 	return image, err
 }

@@ -1,6 +1,8 @@
 package imagepull
 
 import (
+	"context"
+	"slices"
 	"sync"
 
 	"github.com/distribution/reference"
@@ -8,12 +10,76 @@ import (
 
 // Leased reports whether a call of Ensure works on the image, or returned it
 // and was not followed by the call of its release yet. The image is named by
-// its ID or by a tag or digest, in any form; image GC asks for all of them,
-// right before it removes the image. It does not block.
+// its ID or by a tag or digest, in any form. What is not leased now may be leased
+// before the caller can act on it: RemoveUnleased is for removing an image. It
+// does not block.
 func (p *Puller) Leased(image string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.leases[fullName(image)] > 0
+}
+
+// RemoveUnleased runs remove, which is to remove one image from the runtime,
+// unless the image is leased, and reports whether it did. names are the image's
+// ID, which must be among them, its tags and its digests. The error is that of
+// remove. It blocks for as long as remove does, and does nothing while another
+// removal of the image is under way.
+//
+// Leases that begin meanwhile wait for the end of remove and look for the image
+// only then, so that Ensure never returns an image that is being removed. A
+// container whose creator has called release by now is there already: remove finds
+// it when it lists the containers once more.
+func (p *Puller) RemoveUnleased(names []string, remove func() error) (bool, error) {
+	full := make([]string, len(names))
+	for i, name := range names {
+		full[i] = fullName(name)
+	}
+	end, ok := p.beginRemoval(full)
+	if !ok {
+		return false, nil
+	}
+	defer end()
+	return true, remove()
+}
+
+func (p *Puller) beginRemoval(names []string) (end func(), ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.ContainsFunc(names, func(name string) bool { return p.leases[name] > 0 || p.removals[name] != nil }) {
+		return nil, false
+	}
+	ended := make(chan struct{})
+	for _, name := range names {
+		p.removals[name] = ended
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, name := range names {
+			delete(p.removals, name)
+		}
+		p.removed++
+		close(ended)
+	}, true
+}
+
+// settle waits until no removal of the image is under way, and returns how many
+// removals of any image have ended. The error is that of ctx.
+func (p *Puller) settle(ctx context.Context, image string) (removed int, err error) {
+	image = fullName(image)
+	for {
+		p.mu.Lock()
+		underWay, removed := p.removals[image], p.removed
+		p.mu.Unlock()
+		if underWay == nil {
+			return removed, nil
+		}
+		select {
+		case <-underWay:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
 }
 
 // lease keeps image GC off an image, by all names that were added to it.

@@ -2,6 +2,7 @@ package imagepull_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -87,4 +88,83 @@ func TestEachLeaseEndsOnce(t *testing.T) {
 	assert.False(t, puller.Leased("nginx"))
 	releases[1]()
 	assert.False(t, puller.Leased("nginx"))
+}
+
+func TestALeasedImageIsNotRemoved(t *testing.T) {
+	puller := imagepull.New(&fakeRuntime{present: []string{"nginx:latest"}}, imagepull.Config{})
+	_, release, err := puller.Ensure(t.Context(), pod("a"), container("nginx", corev1.PullNever), nil)
+	require.NoError(t, err)
+	never := func() error { t.Error("removed"); return nil }
+	for _, names := range [][]string{{"sha256:nginx:latest"}, {"sha256:other", "docker.io/library/nginx:latest"}} {
+		removed, err := puller.RemoveUnleased(names, never)
+		require.NoError(t, err)
+		assert.False(t, removed, names)
+	}
+	release()
+	busy := errors.New("busy")
+	removed, err := puller.RemoveUnleased([]string{"sha256:nginx:latest"}, func() error {
+		again, err := puller.RemoveUnleased([]string{"sha256:nginx:latest"}, never)
+		assert.False(t, again, "another removal is under way")
+		return errors.Join(busy, err)
+	})
+	require.ErrorIs(t, err, busy)
+	assert.True(t, removed)
+}
+
+// A removal by all names of the image, or by the ID alone, takes a while; a start
+// that begins meanwhile finds the image still there, and then it is gone.
+func TestAStartLooksForTheImageWhenItsRemovalHasEnded(t *testing.T) {
+	for _, names := range [][]string{{"sha256:nginx:latest", "docker.io/library/nginx:latest"}, {"sha256:nginx:latest"}} {
+		for _, policy := range []corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever} {
+			t.Run(fmt.Sprint(policy, len(names)), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					runtime := &fakeRuntime{present: []string{"nginx:latest"}}
+					puller := imagepull.New(runtime, imagepull.Config{})
+					go func() {
+						removed, err := puller.RemoveUnleased(names, func() error {
+							time.Sleep(time.Second)
+							runtime.mu.Lock()
+							defer runtime.mu.Unlock()
+							runtime.present = nil
+							return nil
+						})
+						assert.True(t, removed)
+						assert.NoError(t, err)
+					}()
+					synctest.Wait()
+					_, _, err := puller.Ensure(t.Context(), pod("a"), container("nginx", policy), nil)
+					var waiting *imagepull.Error
+					switch {
+					case policy == corev1.PullNever:
+						require.ErrorAs(t, err, &waiting)
+						assert.Equal(t, imagepull.ReasonNeverPull, waiting.WaitingReason())
+					case policy == corev1.PullAlways && len(names) == 1:
+						require.ErrorAs(t, err, &waiting) // pulled under a name that the removal did not know
+						assert.Equal(t, imagepull.ReasonInspect, waiting.WaitingReason())
+					default:
+						require.NoError(t, err)
+						assert.Equal(t, []string{"nginx:latest"}, runtime.pulled, "it was gone and is there again")
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestAStartThatIsGivenUpDoesNotWaitForARemoval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		puller := imagepull.New(&fakeRuntime{present: []string{"nginx:latest"}}, imagepull.Config{})
+		go func() {
+			_, _ = puller.RemoveUnleased([]string{"sha256:nginx:latest"}, func() error { time.Sleep(time.Hour); return nil })
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		_, _, err := puller.Ensure(ctx, pod("a"), container("nginx", corev1.PullIfNotPresent), nil)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(began))
+		assert.False(t, puller.Leased("nginx"))
+		time.Sleep(time.Hour)
+	})
 }

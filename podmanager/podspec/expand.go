@@ -1,6 +1,11 @@
 package podspec
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // expand replaces each $(NAME) for which lookup knows a value; $$ stands for
 // one dollar. Anything else stays as it is: unknown names, a reference that is
@@ -41,6 +46,19 @@ func expandOne(out *strings.Builder, rest string, lookup func(string) (string, b
 		out.WriteString("$(" + name + ")")
 	}
 	return after
+}
+
+// ProbeCommand is the command of a container's exec probe as it is to be run: only
+// what the container's env gives as a plain value is expanded in it. It is pure.
+func ProbeCommand(container *corev1.Container, command []string) []string {
+	return expandAll(command, func(name string) (string, bool) {
+		for _, variable := range slices.Backward(container.Env) {
+			if variable.Name == name {
+				return variable.Value, !fromElsewhere(variable)
+			}
+		}
+		return "", false
+	})
 }
 
 func expandAll(texts []string, lookup func(string) (string, bool)) []string {

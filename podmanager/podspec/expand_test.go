@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	corev1 "k8s.io/api/core/v1"
 )
 
 var known = map[string]string{"NAME": "value", "EMPTY": "", "REF": "$(NAME)", "DOLLAR": "$"}
@@ -54,4 +55,16 @@ func FuzzExpansion(f *testing.F) {
 		}
 		assert.Equal(t, text, expand(strings.ReplaceAll(text, "$", "$$"), lookup))
 	})
+}
+
+func TestProbeCommandsKnowPlainValuesOnly(t *testing.T) {
+	container := &corev1.Container{
+		EnvFrom: []corev1.EnvFromSource{{Prefix: "ALL_"}},
+		Env: []corev1.EnvVar{
+			{Name: "PORT", Value: "1"}, {Name: "PORT", Value: "8080"}, {Name: "NEXT", Value: "$(PORT)"},
+			{Name: "NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}},
+		},
+	}
+	assert.Equal(t, []string{"check", "8080", "$(PORT)", "$(NAME)", "$(ALL_X)", "$(PORT)"},
+		ProbeCommand(container, []string{"check", "$(PORT)", "$(NEXT)", "$(NAME)", "$(ALL_X)", "$$(PORT)"}))
 }

@@ -27,6 +27,10 @@ func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, 
 			return err
 		}
 	}
+	if err := s.ensureCgroup(ctx, pod, rec); err != nil {
+		s.holdUp(ctx, pod, todo.start, rec, eventFailedCgroup, "unable to ensure pod container exists", err)
+		return err
+	}
 	volumes, err := s.rooms.Volumes.Mount(ctx, pod)
 	if err != nil {
 		s.holdUp(ctx, pod, todo.start, rec, eventFailedMount, "Unable to attach or mount volumes", err)
@@ -38,10 +42,13 @@ func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, 
 	if err := s.resizeAll(ctx, pod, todo.resize, rec); err != nil {
 		return err
 	}
+	if err := s.rooms.Cgroups.Settle(ctx, pod); err != nil {
+		return err
+	}
 	if len(todo.start) == 0 && !todo.newSandbox {
 		return nil
 	}
-	sandbox, err := s.sandbox(ctx, pod, todo)
+	sandbox, err := s.sandbox(ctx, pod, todo, rec)
 	if err != nil {
 		s.holdUp(ctx, pod, todo.start, rec, eventFailedSandbox, "Failed to create pod sandbox", err)
 		return err
@@ -84,7 +91,7 @@ func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState
 	}
 	var group errgroup.Group
 	for _, each := range todo.stop {
-		end := time.Now().Add(gracePeriod(pod))
+		end := time.Now().Add(each.grace)
 		hook := s.takePreStop(pod, each.container, firstOf(state.IPs), end, rec)
 		group.Go(func() error {
 			s.preStop(ctx, pod, each.container, hook, end)
@@ -94,10 +101,13 @@ func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, created := range todo.remove {
-		if err := s.rooms.Runtime.RemoveContainer(ctx, created.GetId()); err != nil {
-			return fmt.Errorf("remove container %q that was never started: %w", created.Name(), err)
+	for _, c := range todo.remove {
+		if err := s.rooms.Runtime.RemoveContainer(ctx, c.GetId()); err != nil {
+			return fmt.Errorf("remove container %q: %w", c.Name(), err)
 		}
+	}
+	if todo.restartedBy != nil {
+		s.armBackOff(*todo.restartedBy, rec)
 	}
 	return nil
 }
@@ -110,13 +120,13 @@ type readySandbox struct {
 }
 
 // sandbox returns the sandbox to work in, making it if need be.
-func (s *Syncer) sandbox(ctx context.Context, pod *corev1.Pod, todo actions) (readySandbox, error) {
+func (s *Syncer) sandbox(ctx context.Context, pod *corev1.Pod, todo actions, rec *record) (readySandbox, error) {
 	attempt := todo.attempt
 	if !todo.newSandbox {
 		attempt = todo.sandbox.GetMetadata().GetAttempt()
 	}
 	options := s.cfg.Sandbox
-	options.Attempt = attempt
+	options.Attempt, options.CgroupParent = attempt, rec.cgroup
 	config, err := podspec.Sandbox(pod, options)
 	if err != nil {
 		return readySandbox{}, fmt.Errorf("configure sandbox: %w", err)
@@ -209,15 +219,19 @@ func (s *Syncer) startAll(
 	return errors.Join(failures...)
 }
 
-// armBackOff makes the next exit of a container that is restarted after an exit
-// wait longer.
+// armBackOff makes the next exit of a container that is started again wait longer.
 func (s *Syncer) armBackOff(restarted start, rec *record) {
-	if restarted.previous == nil || !restarted.previous.Exited() {
+	if !restarted.again {
 		return
+	}
+	now := time.Now()
+	ended := now // just stopped, unless it has ended by itself
+	if restarted.previous.Exited() {
+		ended = restarted.previous.FinishedTime()
 	}
 	key := crashKey(restarted.spec)
 	maps.DeleteFunc(rec.crashes, func(other string, _ crash) bool {
 		return other != key && sameContainer(other, key)
 	})
-	rec.crashes[key] = rec.crashes[key].next(restarted.previous.FinishedTime(), time.Now(), s.cfg.MaxCrashDelay)
+	rec.crashes[key] = rec.crashes[key].next(ended, now, s.cfg.MaxCrashDelay)
 }

@@ -6,8 +6,9 @@
 // missing (plan.go) and does that (act.go): replace a lost sandbox, run init
 // containers in order, start sidecars, containers and ephemeral containers with
 // their postStart hooks, restart what has exited by the restart policy with a
-// crash-loop back-off, restart a container whose image was changed, resize one
-// whose resources were. Kill runs the preStop hooks, stops everything within the
+// crash-loop back-off, restart a container whose image was changed or whose probes
+// have failed, resize one whose resources were changed, begin a pod anew when a
+// restart rule says so. Kill runs the preStop hooks, stops everything within the
 // grace period, takes the sandbox down and gives the volumes back.
 //
 //	syncer := podsync.New(podsync.Rooms{
@@ -15,6 +16,7 @@
 //		Observer: generator, // *pleg.Generator
 //		Images:   puller,    // *imagepull.Puller
 //		Volumes:  volumes,   // *volume.Manager
+//		Cgroups:  cgroups,   // *podcgroup.Manager, or none
 //		Status: func(pod *corev1.Pod, seen podsync.Observation) corev1.PodStatus {
 //			// generate the pod's status, keep it, and return it
 //		},
@@ -26,8 +28,8 @@
 // started again goes on where the old one stopped, restarts nothing that runs
 // and starts nothing twice. Containers of a pod run on while no agent runs.
 //
-// It does not run probes, or restart all containers of a pod by a restart rule. It
-// removes no container that was ever started: earlier ones stay, those of a
+// It does not run probes: Rooms.Health tells what they found. But for a restart rule
+// it removes no container that was ever started: earlier ones stay, those of a
 // replaced sandbox too, so that restarts are counted on, and collecting them as
 // garbage is package gc's work.
 package podsync

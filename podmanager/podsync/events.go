@@ -18,6 +18,7 @@ const (
 	eventBackOff         = "BackOff"
 	eventSandboxChanged  = "SandboxChanged"
 	eventFailedSandbox   = "FailedCreatePodSandBox"
+	eventFailedCgroup    = "FailedCreatePodContainer"
 	eventFailedMount     = "FailedMount"
 	eventNetworkNotReady = "NetworkNotReady"
 	eventFailedKill      = "FailedKillPod"

@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edged-project/edged/cri/critest"
+	"github.com/edged-project/edged/podmanager/podsync"
 )
 
 func TestAContainerThatCannotBeStartedKeepsNoOtherFromStarting(t *testing.T) {
@@ -302,5 +303,30 @@ func TestWhyAContainerDidNotStartIsForgottenWithThePod(t *testing.T) {
 		_, err = syncer.Sync(t.Context(), pod)
 		require.Error(t, err)
 		assert.Empty(t, s.seen[told].Waiting, "the same pod that comes back starts afresh")
+	})
+}
+
+func TestACondemnedPodFails(t *testing.T) {
+	evicted := podsync.Failure{Reason: "Evicted", Message: "The node was low on resource: memory.", Disruption: "TerminationByKubelet"}
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		require.Nil(t, s.last().Failure)
+
+		syncer.Condemn(pod.UID, evicted)
+		syncer.Condemn(pod.UID, podsync.Failure{Reason: "Later"})
+		result, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.True(t, result.Finished)
+		assert.Equal(t, &evicted, s.last().Failure)
+
+		require.NoError(t, syncer.Kill(t.Context(), pod, time.Second))
+		assert.Equal(t, &evicted, s.last().Failure)
+		assert.True(t, s.last().Ended)
+		_, err = syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Nil(t, s.last().Failure, "another life of the pod is not condemned")
 	})
 }

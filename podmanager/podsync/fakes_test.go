@@ -29,9 +29,11 @@ type stage struct {
 	observe *observer
 	images  *images
 	volumes *volumes
+	cgroups podsync.Cgroups
 	logs    string
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex                // guards what follows
+	sick   map[string]podsync.Health // by container ID
 	seen   []podsync.Observation
 	began  metav1.Time
 	phase  corev1.PodPhase // what the status says
@@ -66,8 +68,25 @@ func (s *stage) syncerWith(runtime podsync.Runtime, observer podsync.Observer) *
 	cfg.Sandbox.LogRoot = s.logs + "/pods"
 	return podsync.New(podsync.Rooms{
 		Runtime: runtime, Observer: observer, Images: s.images, Volumes: s.volumes,
-		Status: s.see,
+		Status: s.see, Health: s.health, Cgroups: s.cgroups,
 	}, cfg)
+}
+
+func (s *stage) health(_ types.UID, containerID string) (podsync.Health, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	health, known := s.sick[containerID]
+	return health, known
+}
+
+// sicken makes a probe fail the container.
+func (s *stage) sicken(containerID string, failed podsync.KillingProbe) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sick == nil {
+		s.sick = map[string]podsync.Health{}
+	}
+	s.sick[containerID] = podsync.Health{Failed: failed}
 }
 
 // changes returns the calls that changed something since the last time.
@@ -116,6 +135,7 @@ func (s *stage) last() podsync.Observation {
 type observer struct {
 	client *cri.Client
 	ended  map[string]*runtimeapi.ContainerStatus
+	blind  error // why it is not healthy
 }
 
 func (o *observer) State(ctx context.Context, uid types.UID, _ time.Time) (*cri.PodState, error) {
@@ -163,6 +183,8 @@ func (o *observer) container(ctx context.Context, id string) (*runtimeapi.Contai
 }
 
 func (o *observer) Refresh(types.UID) {}
+
+func (o *observer) Healthy() error { return o.blind }
 
 func (o *observer) Pods(ctx context.Context, _ time.Time) ([]*cri.PodState, error) {
 	sandboxes, err := o.client.ListPodSandbox(ctx, nil)
@@ -236,10 +258,14 @@ func (e *pullError) RetryAt() time.Time    { return e.retryAt }
 // volumes mounts nothing, or fails.
 type volumes struct {
 	err       error
+	mounts    int
 	unmounted []types.UID
 }
 
-func (v *volumes) Mount(context.Context, *corev1.Pod) (map[string]string, error) { return nil, v.err }
+func (v *volumes) Mount(context.Context, *corev1.Pod) (map[string]string, error) {
+	v.mounts++
+	return nil, v.err
+}
 
 func (v *volumes) Unmount(_ context.Context, uid types.UID) error {
 	v.unmounted = append(v.unmounted, uid)

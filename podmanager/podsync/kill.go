@@ -23,9 +23,9 @@ const minStopTimeout = 2 * time.Second
 const defaultGracePeriod = 30 * time.Second
 
 // Kill stops the pod's containers within grace, side by side and sidecars last,
-// then its sandboxes, gives its volumes back and publishes its final status. It
-// returns nil only when nothing of the pod runs. It is idempotent; when ctx ends
-// it gives up, and a later call goes on.
+// then its sandboxes, gives its volumes back, removes its cgroup and publishes its
+// final status. It returns nil only when nothing of the pod runs. It is idempotent;
+// when ctx ends it gives up, and a later call goes on.
 func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration) error {
 	rec := s.record(pod.UID)
 	state, err := s.rooms.Observer.State(ctx, pod.UID, rec.acted)
@@ -33,7 +33,7 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 		return fmt.Errorf("observe pod: %w", err)
 	}
 	rec.messages = messages(state, rec.messages)
-	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure})
+	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure, Ending: true})
 	if len(state.Sandboxes)+len(state.Containers) > 0 {
 		err = s.stopPod(ctx, pod, state, grace, rec)
 		s.done(pod, rec)
@@ -51,8 +51,11 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 	if err := s.rooms.Volumes.Unmount(ctx, pod.UID); err != nil {
 		return fmt.Errorf("unmount volumes: %w", err)
 	}
+	if err := s.rooms.Cgroups.Remove(ctx, pod.UID); err != nil {
+		return err
+	}
 	rec.messages = messages(state, rec.messages)
-	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure, Ended: true})
+	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure, Ending: true, Ended: true})
 	s.rooms.Images.Forget(pod.UID)
 	s.forget(pod.UID)
 	return nil

@@ -22,9 +22,11 @@ type actions struct {
 	sandbox *runtimeapi.PodSandboxStatus
 
 	stop   []stop
-	remove []*cri.Container // created, but never started
+	remove []*cri.Container // after what is to be stopped
 	resize []resize
 	start  []start // in order
+	// restartedBy is the end of a container for which all are stopped and removed.
+	restartedBy *start
 
 	// waiting tells why a container is not started yet, by container name.
 	waiting map[string]corev1.ContainerStateWaiting
@@ -35,6 +37,7 @@ type actions struct {
 type stop struct {
 	container *cri.Container
 	why       string
+	grace     time.Duration
 }
 
 type start struct {
@@ -43,6 +46,9 @@ type start struct {
 	previous *cri.Container
 	// init: nothing after it may start when it fails to start.
 	init bool
+	// again: it starts because the previous one has ended, and its next end is to
+	// be followed by a longer pause.
+	again bool
 	// target is the container whose processes an ephemeral container is to see.
 	target string
 }
@@ -55,13 +61,19 @@ func (a *actions) starts(container string) bool {
 	return slices.ContainsFunc(a.start, func(s start) bool { return s.spec.Name == container })
 }
 
+// known is what a plan rests on beside the pod and what was observed of it.
+type known struct {
+	crashes map[string]crash
+	health  map[string]Health // of the running containers, by ID
+	limit   time.Duration     // the longest crash-loop delay
+	now     time.Time
+}
+
 // planner collects the actions for one pod as observed at one time.
 type planner struct {
-	pod     *corev1.Pod
-	state   *cri.PodState
-	crashes map[string]crash
-	limit   time.Duration
-	now     time.Time
+	known
+	pod   *corev1.Pod
+	state *cri.PodState
 
 	actions
 	// alive: a container that keeps the pod going runs, starts or waits.
@@ -69,9 +81,9 @@ type planner struct {
 }
 
 // plan decides what to do next to bring the observed pod in line with its spec.
-// It is pure. limit is the longest crash-loop delay.
-func plan(pod *corev1.Pod, state *cri.PodState, crashes map[string]crash, limit time.Duration, now time.Time) actions {
-	p := &planner{pod: pod, state: state, crashes: crashes, limit: limit, now: now}
+// It is pure.
+func plan(pod *corev1.Pod, state *cri.PodState, known known) actions {
+	p := &planner{known: known, pod: pod, state: state}
 	p.sandbox = usableSandbox(pod, state)
 	switch {
 	case p.sandbox != nil:
@@ -152,6 +164,9 @@ func (p *planner) planSandbox() {
 func (p *planner) planContainers() {
 	p.stopStrangers()
 	p.planEphemeral()
+	if p.planRestartAll() {
+		return
+	}
 	if !p.planInits() {
 		return
 	}
@@ -166,7 +181,7 @@ func (p *planner) planContainers() {
 func (p *planner) stopStrangers() {
 	for _, c := range p.state.Containers {
 		if mayRun(c) && !inSpec(&p.pod.Spec, c.Name()) {
-			p.stop = append(p.stop, stop{c, "Container " + c.Name() + " is not in the pod any more"})
+			p.end(c, "Container "+c.Name()+" is not in the pod any more")
 		}
 	}
 }
@@ -199,6 +214,7 @@ func (p *planner) planLiving(spec *corev1.Container, current *cri.Container, ini
 	switch current.GetState() {
 	case runtimeapi.ContainerState_CONTAINER_RUNNING:
 		if current.SandboxID == p.sandbox.GetId() && current.HashMatches(spec) {
+			p.planHealth(spec, current, init)
 			return true
 		}
 	case runtimeapi.ContainerState_CONTAINER_CREATED:
@@ -216,14 +232,24 @@ func (p *planner) planLiving(spec *corev1.Container, current *cri.Container, ini
 
 // startAfterBackOff starts a container, unless its last exit is too recent.
 func (p *planner) startAfterBackOff(spec *corev1.Container, previous *cri.Container, init bool) {
-	if previous != nil && previous.Exited() {
-		crashed := p.crashes[crashKey(spec)]
-		if until := crashed.until(previous.FinishedTime(), p.now, p.limit); until.After(p.now) {
-			p.wait(spec.Name, crashed.crashLoop(p.pod, spec.Name), until)
-			return
-		}
+	exited := previous != nil && previous.Exited()
+	if exited && p.inBackOff(spec, previous.FinishedTime()) {
+		return
 	}
 	p.replace(spec, previous, init)
+	p.start[len(p.start)-1].again = exited
+}
+
+// inBackOff reports whether a container that ended at the given time is to wait
+// before it starts again, and notes until when.
+func (p *planner) inBackOff(spec *corev1.Container, ended time.Time) bool {
+	crashed := p.crashes[crashKey(spec)]
+	until := crashed.until(ended, p.now, p.limit)
+	if !until.After(p.now) {
+		return false
+	}
+	p.wait(spec.Name, crashed.crashLoop(p.pod, spec.Name), until)
+	return true
 }
 
 // replace starts a container in place of another. One that may run has to end
@@ -248,7 +274,12 @@ func (p *planner) stopLiving(c *cri.Container) {
 	case c.SandboxID != p.sandbox.GetId():
 		why = "Container " + c.Name() + " is in a sandbox that was replaced"
 	}
-	p.stop = append(p.stop, stop{c, why})
+	p.end(c, why)
+}
+
+// end stops a container within the pod's grace period.
+func (p *planner) end(c *cri.Container, why string) {
+	p.stop = append(p.stop, stop{c, why, gracePeriod(p.pod)})
 }
 
 func (p *planner) wait(container string, why corev1.ContainerStateWaiting, until time.Time) {

@@ -96,12 +96,12 @@ func (p *planner) keepSidecar(spec *corev1.Container) {
 
 // initDone decides on the init container that the pod has come to, and reports
 // whether the next one may start: after an exit with success, or, for a sidecar,
-// as soon as it runs.
+// as soon as it runs and its startup probe, if it has one, has succeeded.
 func (p *planner) initDone(spec *corev1.Container) bool {
 	current := p.present(spec.Name)
 	if isSidecar(spec) {
 		p.keepSidecar(spec)
-		return current.Running() && current.HashMatches(spec)
+		return current.Running() && current.HashMatches(spec) && p.health[current.GetId()] == Health{}
 	}
 	switch {
 	case succeeded(p.pod, spec, current):

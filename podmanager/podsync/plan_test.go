@@ -247,7 +247,7 @@ func TestPlan(t *testing.T) {
 		{"a sidecar with a new image", podWith(always, "sidecar:s=new", "a"), stateWith("ready", "a:running", "s:running"), "stop s-1, start s"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			assert.Equal(t, row.want, plan(row.pod, row.state, nil, maxCrashDelay, now).written())
+			assert.Equal(t, row.want, plan(row.pod, row.state, known{limit: maxCrashDelay, now: now}).written())
 		})
 	}
 }
@@ -267,41 +267,41 @@ func hostNetwork(pod *corev1.Pod) *corev1.Pod {
 func TestADeletedPodRestartsNothing(t *testing.T) {
 	pod := podWith(corev1.RestartPolicyAlways, "a")
 	pod.DeletionTimestamp = &metav1.Time{Time: now}
-	assert.Equal(t, "finished", plan(pod, stateWith("ready", "a:exited(1)"), nil, maxCrashDelay, now).written())
+	assert.Equal(t, "finished", plan(pod, stateWith("ready", "a:exited(1)"), known{limit: maxCrashDelay, now: now}).written())
 }
 
 func TestARestartWaitsForTheBackOff(t *testing.T) {
 	pod, state := podWith(corev1.RestartPolicyAlways, "a", "b"), stateWith("ready", "a:exited(1)", "b:running")
 	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: 20 * time.Second, armed: now.Add(-time.Minute)}}
 
-	todo := plan(pod, state, crashes, maxCrashDelay, now)
+	todo := plan(pod, state, known{crashes: crashes, limit: maxCrashDelay, now: now})
 	assert.Equal(t, "wait a", todo.written())
 	assert.Equal(t, now.Add(19*time.Second), todo.retryAt)
 	assert.Equal(t, corev1.ContainerStateWaiting{
 		Reason:  "CrashLoopBackOff",
 		Message: "back-off 20s restarting failed container=a pod=web_shop(uid)",
 	}, todo.waiting["a"])
-	assert.Equal(t, "start a", plan(pod, state, crashes, maxCrashDelay, todo.retryAt).written())
+	assert.Equal(t, "start a", plan(pod, state, known{crashes: crashes, limit: maxCrashDelay, now: todo.retryAt}).written())
 }
 
 func TestABackOffKeepsThePodAlive(t *testing.T) {
 	pod := podWith(corev1.RestartPolicyAlways, "a")
 	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: time.Minute, armed: now.Add(-time.Minute)}}
-	assert.False(t, plan(pod, stateWith("ready", "a:exited(1)"), crashes, maxCrashDelay, now).finished)
+	assert.False(t, plan(pod, stateWith("ready", "a:exited(1)"), known{crashes: crashes, limit: maxCrashDelay, now: now}).finished)
 }
 
 func TestAnotherImageDoesNotWaitForTheBackOff(t *testing.T) {
 	pod := podWith(corev1.RestartPolicyAlways, "a")
 	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: time.Minute, armed: now.Add(-time.Minute)}}
 	pod.Spec.Containers[0].Image = "cured"
-	assert.Equal(t, "start a", plan(pod, stateWith("ready", "a:exited(1)"), crashes, maxCrashDelay, now).written())
+	assert.Equal(t, "start a", plan(pod, stateWith("ready", "a:exited(1)"), known{crashes: crashes, limit: maxCrashDelay, now: now}).written())
 }
 
 func TestOtherResourcesDoNotWaitForTheBackOff(t *testing.T) {
 	pod := podWith(corev1.RestartPolicyAlways, "a")
 	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: time.Minute, armed: now.Add(-time.Minute)}}
 	pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}
-	assert.Equal(t, "start a", plan(pod, stateWith("ready", "a:exited(1)"), crashes, maxCrashDelay, now).written())
+	assert.Equal(t, "start a", plan(pod, stateWith("ready", "a:exited(1)"), known{crashes: crashes, limit: maxCrashDelay, now: now}).written())
 }
 
 func TestABackOffOfAnEarlierDefinitionIsDropped(t *testing.T) {
@@ -311,7 +311,7 @@ func TestABackOffOfAnEarlierDefinitionIsDropped(t *testing.T) {
 	for i := range 10 {
 		pod.Spec.Containers[0].Image = fmt.Sprint("version-", i)
 		for j := range pod.Spec.Containers {
-			syncer.armBackOff(start{spec: &pod.Spec.Containers[j], previous: exited}, rec)
+			syncer.armBackOff(start{spec: &pod.Spec.Containers[j], previous: exited, again: true}, rec)
 		}
 	}
 	assert.Len(t, rec.crashes, 2, "one for each container")
@@ -348,13 +348,13 @@ func TestContainerRestartRulesComeBeforeThePolicies(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			pod := podWith(corev1.RestartPolicyAlways, "a")
 			pod.Spec.Containers[0].RestartPolicy, pod.Spec.Containers[0].RestartPolicyRules = row.policy, row.rules
-			assert.Equal(t, row.want, plan(pod, stateWith("ready", row.exit), nil, maxCrashDelay, now).written())
+			assert.Equal(t, row.want, plan(pod, stateWith("ready", row.exit), known{limit: maxCrashDelay, now: now}).written())
 		})
 	}
 	t.Run("rules without a policy of the container are ignored", func(t *testing.T) {
 		pod := podWith(corev1.RestartPolicyNever, "a")
 		pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{rule("In", 42)}
-		assert.Equal(t, "finished", plan(pod, stateWith("ready", "a:exited(42)"), nil, maxCrashDelay, now).written())
+		assert.Equal(t, "finished", plan(pod, stateWith("ready", "a:exited(42)"), known{limit: maxCrashDelay, now: now}).written())
 	})
 }
 
@@ -396,7 +396,7 @@ func FuzzPlanNeverStartsWhatRunsNorTwice(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sandboxes, containers string, policy uint8) {
 		policies := []corev1.RestartPolicy{corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}
 		pod := podWith(policies[int(policy)%3], "init:i", "sidecar:s", "a", "b")
-		todo := plan(pod, fuzzedState(sandboxes, containers), nil, maxCrashDelay, now)
+		todo := plan(pod, fuzzedState(sandboxes, containers), known{limit: maxCrashDelay, now: now})
 		stopped, removed, started := map[string]bool{}, map[string]bool{}, map[string]bool{}
 		for _, s := range todo.stop {
 			stopped[s.container.GetId()] = true
@@ -439,7 +439,7 @@ func fuzzedState(sandboxes, containers string) *cri.PodState {
 func TestAnEphemeralContainerIsToldItsTarget(t *testing.T) {
 	pod := podWith(corev1.RestartPolicyAlways, "a", "ephemeral:e")
 	pod.Spec.EphemeralContainers[0].TargetContainerName = "a"
-	todo := plan(pod, stateWith("ready", "a:running"), nil, maxCrashDelay, now)
+	todo := plan(pod, stateWith("ready", "a:running"), known{limit: maxCrashDelay, now: now})
 	assert.Equal(t, "a-1", todo.start[0].target)
 }
 
@@ -447,6 +447,6 @@ func TestAPodWhoseInitContainerFailedForGoodDoesNotInitializeAgain(t *testing.T)
 	onFailure := corev1.ContainerRestartPolicyOnFailure
 	pod := podWith(corev1.RestartPolicyNever, "init:i", "a")
 	pod.Spec.Containers[0].RestartPolicy = &onFailure
-	assert.Equal(t, "finished", plan(pod, stateWith("notready", "i:exited(1)"), nil, maxCrashDelay, now).written())
-	assert.Equal(t, "sandbox 1, start i", plan(pod, stateWith("notready", "i:exited(0)"), nil, maxCrashDelay, now).written())
+	assert.Equal(t, "finished", plan(pod, stateWith("notready", "i:exited(1)"), known{limit: maxCrashDelay, now: now}).written())
+	assert.Equal(t, "sandbox 1, start i", plan(pod, stateWith("notready", "i:exited(0)"), known{limit: maxCrashDelay, now: now}).written())
 }

@@ -41,6 +41,8 @@ type Observer interface {
 	State(ctx context.Context, uid types.UID, notBefore time.Time) (*cri.PodState, error)
 	// Refresh asks for an observation of the pod soon. It does not block.
 	Refresh(uid types.UID)
+	// Healthy says why observations are too old to act on, nil when they are not.
+	Healthy() error
 	// Pods returns every pod that the runtime knows by a listing after notBefore,
 	// waiting for it. UID, Namespace and Name are there; sandboxes and containers
 	// only of pods that were looked at since.
@@ -58,7 +60,8 @@ type Images interface {
 
 // Volumes gives a pod its volumes; *volume.Manager does.
 type Volumes interface {
-	// Mount returns the path on the node of each volume that the pod uses.
+	// Mount returns the path on the node of each volume that the pod uses, and brings
+	// the content of those that it has already up to date. It is called in each Sync.
 	Mount(ctx context.Context, pod *corev1.Pod) (map[string]string, error)
 	// Unmount gives back the volumes of a pod that has ended.
 	Unmount(ctx context.Context, uid types.UID) error
@@ -84,7 +87,7 @@ type Recorder interface {
 	Event(about *corev1.ObjectReference, eventType, reason, message string)
 }
 
-// Rooms are the collaborators of a Syncer. All but the last two are needed.
+// Rooms are the collaborators of a Syncer. All but the last three are needed.
 type Rooms struct {
 	Runtime  Runtime
 	Observer Observer
@@ -94,19 +97,30 @@ type Rooms struct {
 	// and when it learns why a container does not start, and returns the status
 	// that was made from it. It must not block.
 	Status func(pod *corev1.Pod, seen Observation) corev1.PodStatus
+	// Health tells what the probes of a running container have found, and is false of
+	// a container that is not probed yet. Without it nobody probes. It must not block.
+	Health func(uid types.UID, containerID string) (Health, bool)
 	// Objects are asked for what environments refer to. Without them, containers
 	// with such references wait, and say so.
 	Objects Objects
 	// Services are told to containers by their environment, none when it is nil.
 	Services Services
+	// Cgroups give each pod one, the runtime chooses when it is nil.
+	Cgroups Cgroups
 }
 
 func (r Rooms) withDefaults() Rooms {
+	if r.Health == nil {
+		r.Health = func(types.UID, string) (Health, bool) { return Health{}, true }
+	}
 	if r.Objects == nil {
 		r.Objects = noObjects{}
 	}
 	if r.Services == nil {
 		r.Services = noServices{}
+	}
+	if r.Cgroups == nil {
+		r.Cgroups = noCgroups{}
 	}
 	return r
 }
@@ -119,8 +133,13 @@ type Observation struct {
 	Waiting map[string]corev1.ContainerStateWaiting
 	// Messages are what ended containers left to say, by container ID.
 	Messages map[string]string
+	// RestartingAll: all containers are being restarted by a restart rule of one.
+	RestartingAll bool
 	// Failure is why the node ends the pod, nil if it does not.
 	Failure *Failure
+	// Ending: the pod's containers are about to be stopped for good, and its probes
+	// are not to end them any more.
+	Ending bool
 	// Ended: nothing of the pod runs, and nothing will again.
 	Ended bool
 }
@@ -128,6 +147,9 @@ type Observation struct {
 // Failure is a decision of the node to end a pod, as its status words it.
 type Failure struct {
 	Reason, Message string
+	// Disruption is the reason of the condition DisruptionTarget, empty for an end
+	// that is the pod's own fault.
+	Disruption string
 }
 
 // Config of a Syncer. The zero value works.
@@ -193,7 +215,9 @@ type Syncer struct {
 
 	mu      sync.Mutex // guards what follows, but not what the records hold
 	records map[types.UID]*record
-	acted   time.Time // the newest of the records', kept when they go
+	// condemned are the pods that were condemned since they were last looked at.
+	condemned map[types.UID]Failure
+	acted     time.Time // the newest of the records', kept when they go
 }
 
 var (
@@ -222,6 +246,8 @@ type record struct {
 	messages map[string]string
 	// failure is why the node ends the pod.
 	failure *Failure
+	// cgroup is the pod's, as the runtime is told, once this agent made it.
+	cgroup string
 }
 
 // New returns a Syncer. It starts nothing.
@@ -233,11 +259,23 @@ func New(rooms Rooms, cfg Config) *Syncer {
 		logger:  cfg.Logger.Named("podsync"),
 		files:   files{root: cfg.Root},
 		starts:  make(chan struct{}, cfg.MaxStarts),
-		records: map[types.UID]*record{},
+		records: map[types.UID]*record{}, condemned: map[types.UID]Failure{},
 	}
 	s.parts, _ = rooms.Volumes.(SubPaths)
 	s.groups, _ = rooms.Volumes.(VolumeGroups)
 	return s
+}
+
+// Condemn decides that the pod has failed: from its next Sync or Kill on, its status
+// says so as soon as nothing of it runs, and Sync reports it as finished. Who wants
+// it ended sooner, or within another grace than the pod's own, has it killed. It does
+// not block; the first decision stands.
+func (s *Syncer) Condemn(uid types.UID, failure Failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.condemned[uid]; !ok {
+		s.condemned[uid] = failure
+	}
 }
 
 func (s *Syncer) record(uid types.UID) *record {
@@ -250,6 +288,9 @@ func (s *Syncer) record(uid types.UID) *record {
 			resized: map[string]string{}, hooked: map[string]bool{},
 		}
 		s.records[uid] = rec
+	}
+	if failure, ok := s.condemned[uid]; ok && rec.failure == nil {
+		rec.failure = &failure
 	}
 	return rec
 }
@@ -268,6 +309,7 @@ func (s *Syncer) forget(uid types.UID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.records, uid)
+	delete(s.condemned, uid)
 }
 
 // done notes that the pod was acted upon, and asks for a look at the outcome.

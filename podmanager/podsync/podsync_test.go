@@ -2,6 +2,7 @@ package podsync_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -101,6 +102,41 @@ func TestAnEditedImageRestartsJustThatContainer(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "StopContainer web/a; PullImage newer; CreateContainer web/a; StartContainer web/a", s.changes())
 		assert.Equal(t, 1, s.state(edited).Newest("a").RestartCount())
+	})
+}
+
+func TestNothingIsDoneOnObservationsThatAreTooOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+
+		s.observe.blind = errors.New("the last good listing began 3m1s ago")
+		result, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Equal(t, podmanager.Result{RetryAt: time.Now().Add(5 * time.Second)}, result)
+		assert.Empty(t, s.changes())
+		assert.Empty(t, s.seen, "what is not known is not told")
+
+		s.observe.blind = nil
+		_, err = syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Len(t, s.state(pod).Running(), 1)
+	})
+}
+
+func TestEachSyncBringsVolumesUpToDate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		for i := range 3 {
+			_, err := syncer.Sync(t.Context(), pod)
+			require.NoError(t, err)
+			assert.Equal(t, i+1, s.volumes.mounts)
+		}
+		s.volumes.err = errors.New("the source is away")
+		_, err := syncer.Sync(t.Context(), pod)
+		require.ErrorContains(t, err, "bring volumes up to date: the source is away")
+		assert.Len(t, s.state(pod).Running(), 1, "what runs runs on")
 	})
 }
 

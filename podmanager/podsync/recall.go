@@ -12,8 +12,12 @@ import (
 
 // recall adds to what was observed the containers that have ended and that the
 // runtime has forgotten since, as the status tells of them: one that is not to run
-// again must not, whoever has removed what was left of it.
+// again must not, whoever has removed what was left of it. In a restart of all
+// containers they were removed to be run again.
 func recall(state *cri.PodState, status corev1.PodStatus) *cri.PodState {
+	if wasRestartingAll(status) {
+		return state
+	}
 	var forgotten []*cri.Container
 	for _, c := range slices.Concat(status.InitContainerStatuses, status.ContainerStatuses) {
 		if c.State.Terminated != nil && state.Newest(c.Name) == nil {

@@ -35,7 +35,7 @@ func shouldRestart(pod *corev1.Pod, spec *corev1.Container, c *cri.Container) bo
 	if pod.DeletionTimestamp != nil {
 		return false
 	}
-	if spec.RestartPolicy != nil && c.Exited() && ruleMatches(spec.RestartPolicyRules, c.GetExitCode()) {
+	if ruleAction(spec, c) != "" {
 		return true
 	}
 	switch policyOf(pod, spec) {
@@ -57,22 +57,29 @@ func policyOf(pod *corev1.Pod, spec *corev1.Container) corev1.RestartPolicy {
 	return pod.Spec.RestartPolicy
 }
 
-func ruleMatches(rules []corev1.ContainerRestartRule, exitCode int32) bool {
-	for _, rule := range rules {
-		if rule.ExitCodes == nil || rule.Action != corev1.ContainerRestartRuleActionRestart {
-			continue
-		}
-		listed := slices.Contains(rule.ExitCodes.Values, exitCode)
-		switch rule.ExitCodes.Operator {
-		case corev1.ContainerRestartRuleOnExitCodesOpIn:
-			if listed {
-				return true
-			}
-		case corev1.ContainerRestartRuleOnExitCodesOpNotIn:
-			if !listed {
-				return true
-			}
+// ruleAction is what the first of the container's rules that matches its exit asks
+// for, empty if none does. Rules without a policy of the container's own are
+// ignored (KEP-5307).
+func ruleAction(spec *corev1.Container, c *cri.Container) corev1.ContainerRestartRuleAction {
+	if spec.RestartPolicy == nil || !c.Exited() {
+		return ""
+	}
+	for _, rule := range spec.RestartPolicyRules {
+		if rule.ExitCodes != nil && exitMatches(rule.ExitCodes, c.GetExitCode()) {
+			return rule.Action
 		}
 	}
-	return false
+	return ""
+}
+
+func exitMatches(codes *corev1.ContainerRestartRuleOnExitCodes, exitCode int32) bool {
+	listed := slices.Contains(codes.Values, exitCode)
+	switch codes.Operator {
+	case corev1.ContainerRestartRuleOnExitCodesOpIn:
+		return listed
+	case corev1.ContainerRestartRuleOnExitCodesOpNotIn:
+		return !listed
+	default:
+		return false
+	}
 }

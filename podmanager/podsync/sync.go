@@ -2,19 +2,26 @@ package podsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
 
+	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/podmanager"
 )
 
+// blindRetry is how soon Sync is to be tried again while the runtime cannot be
+// observed: the longest pause of the kubelet's sync loop.
+const blindRetry = 5 * time.Second
+
 // Sync observes the pod, publishes its status and does what brings its
 // containers closer to its spec. It blocks for as long as an image pull takes;
-// when ctx ends it stops between two steps. It is idempotent.
+// when ctx ends it stops between two steps. It is idempotent. While the observer
+// is not healthy it does nothing.
 //
 // The result says when a back-off ends, and whether the pod has run to its end.
 // An error means that something could not be done now; the status tells why.
@@ -24,36 +31,56 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	if err != nil {
 		return podmanager.Result{}, fmt.Errorf("observe pod: %w", err)
 	}
+	if err := s.rooms.Observer.Healthy(); err != nil {
+		s.logger.Debug("pod is left alone, as nobody knows what runs", podFields(pod, zap.Error(err))...)
+		return podmanager.Result{RetryAt: time.Now().Add(blindRetry)}, nil
+	}
 	rec.dropGone(state)
 	s.linkLogs(pod, state, rec)
 	now := time.Now()
-	todo := plan(pod, recall(state, lastStatus(pod, rec)), rec.crashes, s.cfg.MaxCrashDelay, now)
+	todo := plan(pod, recall(state, lastStatus(pod, rec)), known{rec.crashes, s.health(pod, state, rec), s.cfg.MaxCrashDelay, now})
 	todo.planResizes(pod, state, s.wantedResources(pod), rec.resized)
 	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
 	rec.messages = messages(state, rec.messages)
 	if passed(deadline(pod, rec.published), now) {
 		s.fail(ctx, pod, rec, deadlineExceeded)
 	}
-	s.publish(pod, state, rec, todo.waiting)
+	s.publish(pod, state, rec, todo)
 	if rec.failure != nil || terminal(rec.published.Phase) {
 		return podmanager.Result{Finished: true}, nil
 	}
 	todo.retryAt = earliest(todo.retryAt, deadline(pod, rec.published))
 	s.warnOfBackOff(ctx, pod, todo.waiting)
-	if todo.idle() || todo.finished {
-		return podmanager.Result{Finished: todo.finished, RetryAt: todo.retryAt}, nil
+	if todo.finished {
+		return podmanager.Result{Finished: true, RetryAt: todo.retryAt}, nil
+	}
+	if lost, err := s.lostCgroup(ctx, pod, state, rec); lost {
+		return podmanager.Result{RetryAt: todo.retryAt}, err
+	}
+	if todo.idle() {
+		return podmanager.Result{RetryAt: todo.retryAt}, s.keep(ctx, pod, rec)
 	}
 	before := maps.Clone(rec.failed)
 	err = s.act(ctx, pod, state, todo, rec)
 	s.done(pod, rec)
 	if ctx.Err() == nil && !maps.Equal(before, rec.failed) {
-		s.publish(pod, state, rec, todo.waiting)
+		s.publish(pod, state, rec, todo)
 	}
 	retryAt := earliest(todo.retryAt, retryTime(err))
 	if onlyWaiting(err) {
 		err = nil
 	}
 	return podmanager.Result{RetryAt: retryAt}, err
+}
+
+// keep keeps what a pod has of which nothing else is to be done: the content of its
+// volumes is brought up to date, and its cgroup is there.
+func (s *Syncer) keep(ctx context.Context, pod *corev1.Pod, rec *record) error {
+	_, err := s.rooms.Volumes.Mount(ctx, pod)
+	if err != nil {
+		err = fmt.Errorf("bring volumes up to date: %w", err)
+	}
+	return errors.Join(err, s.keepCgroup(ctx, pod, rec))
 }
 
 // terminal reports whether the pod's status says that it has ended. It may know
@@ -73,8 +100,11 @@ func (s *Syncer) fail(ctx context.Context, pod *corev1.Pod, rec *record, failure
 
 // publish hands on what was observed. A back-off says more of a container than
 // the error of an earlier start.
-func (s *Syncer) publish(pod *corev1.Pod, state *cri.PodState, rec *record, backOff map[string]corev1.ContainerStateWaiting) {
+func (s *Syncer) publish(pod *corev1.Pod, state *cri.PodState, rec *record, todo actions) {
 	waiting := maps.Clone(rec.failed)
-	maps.Copy(waiting, backOff)
-	rec.published = s.rooms.Status(pod, Observation{State: state, Waiting: waiting, Messages: rec.messages, Failure: rec.failure})
+	maps.Copy(waiting, todo.waiting)
+	rec.published = s.rooms.Status(pod, Observation{
+		State: state, Waiting: waiting, Messages: rec.messages, Failure: rec.failure,
+		RestartingAll: restartingAll(pod, state, todo, lastStatus(pod, rec)),
+	})
 }

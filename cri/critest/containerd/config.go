@@ -17,7 +17,12 @@ func (d *Daemon) prepare() error {
 			return err
 		}
 	}
-	d.slot.overlay = overlayWorks(d.slot.path("overlay"))
+	if d.rootSize > 0 {
+		if err := unix.Mount("tmpfs", d.slot.path("root"), "tmpfs", 0, fmt.Sprintf("size=%d", d.rootSize)); err != nil {
+			return fmt.Errorf("mount a file system for images: %w", err)
+		}
+	}
+	d.slot.overlay = overlayWorks(d.slot.path("root/overlay"))
 	for name, content := range map[string]string{
 		"config.toml":            d.slot.daemonConfig(),
 		"cni/10-bridge.conflist": d.slot.cniConfig(),

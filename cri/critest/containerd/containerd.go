@@ -23,12 +23,13 @@ const readyTimeout = 60 * time.Second
 // Daemon is one containerd of a test. Its methods are for the test's own goroutine, as they end the test when they
 // fail; they must not be called at the same time.
 type Daemon struct {
-	tb      testing.TB
-	version string
-	install install
-	slot    *slot
-	exited  chan struct{} // closed when the running process has ended; nil when none was started
-	process *os.Process
+	tb       testing.TB
+	version  string
+	install  install
+	rootSize int64 // of a file system for the root folder alone; 0 for none
+	slot     *slot
+	exited   chan struct{} // closed when the running process has ended; nil when none was started
+	process  *os.Process
 }
 
 // Start starts a containerd of the given version, one of those that Versions lists, and blocks until its runtime and
@@ -36,7 +37,19 @@ type Daemon struct {
 // and all that it ran are gone when the test has ended.
 func Start(tb testing.TB, version string) *Daemon {
 	tb.Helper()
-	d := &Daemon{tb: tb, version: version, install: findInstall(tb)}
+	return start(tb, version, 0)
+}
+
+// StartOn is Start with the daemon's images and writable layers on a file system of their own, which has the given size
+// in bytes and is empty but for them. It is in memory, so that a Reboot, unlike one of a disk, leaves nothing of it.
+func StartOn(tb testing.TB, version string, size int64) *Daemon {
+	tb.Helper()
+	return start(tb, version, size)
+}
+
+func start(tb testing.TB, version string, rootSize int64) *Daemon {
+	tb.Helper()
+	d := &Daemon{tb: tb, version: version, install: findInstall(tb), rootSize: rootSize}
 	slot, err := claimSlot(d.install)
 	if err != nil {
 		tb.Fatalf("claim a place for containerd %s: %v", version, err)
@@ -133,8 +146,22 @@ func (d *Daemon) launch() error {
 // load brings the images in and waits until the CRI service knows them, which it learns of by an event.
 func (d *Daemon) load() {
 	d.tb.Helper()
+	d.importImages(preloaded()...)
+	d.await("has its images", has(Busybox, BusyboxEdited, Pause))
+}
+
+// Load gives the daemon an image with all that Busybox has and a file of that many bytes, which does not compress, and
+// waits until it is there. The same name and size make the same image.
+func (d *Daemon) Load(name string, size int64) {
+	d.tb.Helper()
+	d.importImages(testImage{name: name, version: name, command: []string{"sh"}, ballast: size})
+	d.await("has image "+name, has(name))
+}
+
+func (d *Daemon) importImages(images ...testImage) {
+	d.tb.Helper()
 	archive := d.slot.path("images.tar")
-	if err := writeImages(archive, d.install.tool("busybox")); err != nil {
+	if err := writeImages(archive, d.install.tool("busybox"), images...); err != nil {
 		d.tb.Fatalf("build the test images: %v", err)
 	}
 	defer os.Remove(archive)
@@ -143,7 +170,6 @@ func (d *Daemon) load() {
 	if out, err := ctr.CombinedOutput(); err != nil {
 		d.tb.Fatalf("load the test images: %v: %s", err, out)
 	}
-	d.await("has its images", d.loaded)
 }
 
 // await polls a condition until it holds and ends the test when the daemon ends or time is over.
@@ -186,18 +212,21 @@ func (d *Daemon) ready(ctx context.Context, conn *grpc.ClientConn) error {
 	return nil
 }
 
-func (d *Daemon) loaded(ctx context.Context, conn *grpc.ClientConn) error {
-	images := runtimeapi.NewImageServiceClient(conn)
-	for _, name := range []string{Busybox, BusyboxEdited, Pause} {
-		answer, err := images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: name}})
-		if err != nil {
-			return err
+// has is the condition that the images are there.
+func has(names ...string) func(context.Context, *grpc.ClientConn) error {
+	return func(ctx context.Context, conn *grpc.ClientConn) error {
+		images := runtimeapi.NewImageServiceClient(conn)
+		for _, name := range names {
+			answer, err := images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: name}})
+			if err != nil {
+				return err
+			}
+			if answer.GetImage() == nil {
+				return fmt.Errorf("image %s is not there", name)
+			}
 		}
-		if answer.GetImage() == nil {
-			return fmt.Errorf("image %s is not there", name)
-		}
+		return nil
 	}
-	return nil
 }
 
 // remove leaves nothing. A failed test gets the end of the daemon's log.

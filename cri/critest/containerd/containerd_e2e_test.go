@@ -61,7 +61,7 @@ func TestNothingIsLeft(t *testing.T) {
 		var daemon *containerd.Daemon
 		var pod pod
 		t.Run(version, func(t *testing.T) {
-			daemon = containerd.Start(t, version)
+			daemon = containerd.StartOn(t, version, 64<<20)
 			pod = runPod(t, daemon)
 			require.NotEmpty(t, traces(pod.sandbox), "what is looked for can be seen")
 			require.NotEmpty(t, traces(ofPlace(daemon)...))
@@ -73,6 +73,32 @@ func TestNothingIsLeft(t *testing.T) {
 			unlock()
 		}
 	}
+}
+
+func TestImagesMayHaveADiskOfTheirOwn(t *testing.T) {
+	const disk, image = 64 << 20, 8 << 20
+	for _, version := range containerd.Versions(t) {
+		t.Run(version, func(t *testing.T) {
+			daemon := containerd.StartOn(t, version, disk)
+			client, err := cri.Dial(t.Context(), daemon.Endpoint(), cri.Config{})
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = client.Close(context.Background()) })
+			before := diskOf(t, client)
+			assert.EqualValues(t, disk, before.Blocks*uint64(before.Bsize))
+			daemon.Load("edged.test/large:1", image)
+			assert.Greater(t, (before.Bavail-diskOf(t, client).Bavail)*uint64(before.Bsize), uint64(image))
+		})
+	}
+}
+
+// diskOf is the file system on which the runtime says that its images are.
+func diskOf(t *testing.T, client *cri.Client) unix.Statfs_t {
+	info, err := client.ImageFsInfo(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, info.GetImageFilesystems())
+	var disk unix.Statfs_t
+	require.NoError(t, unix.Statfs(info.GetImageFilesystems()[0].GetFsId().GetMountpoint(), &disk))
+	return disk
 }
 
 // ofPlace are the words that all tell of a daemon's place: its folder, and its bridge as a link's name.

@@ -18,6 +18,8 @@
 //		}
 //	}
 //
+// A daemon may have a disk of its own for its images, of any size (StartOn), and be given images to fill it (Load).
+//
 // When the test ends, however it ends, nothing of the daemon is left: no process, mount, network namespace, link,
 // firewall rule or file. What a test process that was itself killed leaves behind, the next Start clears away.
 //

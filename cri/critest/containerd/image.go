@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"runtime"
@@ -32,24 +33,43 @@ const (
 // do for a pod whose containers share its process namespace.
 const pauseScript = `trap "exit 0" TERM INT; while :; do sleep 2147483647 & wait $!; done`
 
-// writeImages writes all images as one docker-archive.
-func writeImages(archive, busybox string) error {
+// testImage is an image made of busybox and a layer of its own.
+type testImage struct {
+	name    string
+	version string
+	command []string
+	ballast int64 // bytes of a file that does not compress
+}
+
+// preloaded are the images that every daemon has.
+func preloaded() []testImage {
+	return []testImage{
+		{name: Busybox, version: "1", command: []string{"sh"}},
+		{name: BusyboxEdited, version: "2", command: []string{"sh"}},
+		{name: Pause, version: "pause", command: []string{"/bin/sh", "-c", pauseScript}},
+	}
+}
+
+func (i testImage) layer() ([]byte, error) {
+	files := []file{{name: "etc/image-version", content: []byte(i.version + "\n"), mode: 0o644}}
+	if i.ballast > 0 {
+		content := make([]byte, i.ballast)
+		_, _ = rand.NewChaCha8(sha256.Sum256([]byte(i.name))).Read(content)
+		files = append(files, file{name: "ballast", content: content, mode: 0o644})
+	}
+	return layer(files)
+}
+
+// writeImages writes the images as one docker-archive.
+func writeImages(archive, busybox string, images ...testImage) error {
 	base, err := busyboxLayer(busybox)
 	if err != nil {
 		return err
 	}
 	var files []file
 	var manifest []manifestEntry
-	for _, image := range []struct {
-		name    string
-		version string
-		command []string
-	}{
-		{Busybox, "1", []string{"sh"}},
-		{BusyboxEdited, "2", []string{"sh"}},
-		{Pause, "pause", []string{"/bin/sh", "-c", pauseScript}},
-	} {
-		version, err := layer([]file{{name: "etc/image-version", content: []byte(image.version + "\n"), mode: 0o644}})
+	for _, image := range images {
+		version, err := image.layer()
 		if err != nil {
 			return err
 		}

@@ -45,7 +45,7 @@ func imageArchive(t *testing.T) map[string][]byte {
 	busybox := filepath.Join(t.TempDir(), "busybox")
 	require.NoError(t, os.WriteFile(busybox, []byte("#!/bin/sh\necho busybox; echo sh; echo sleep\n"), 0o755))
 	archive := filepath.Join(t.TempDir(), "images.tar")
-	require.NoError(t, writeImages(archive, busybox))
+	require.NoError(t, writeImages(archive, busybox, preloaded()...))
 	file, err := os.Open(archive)
 	require.NoError(t, err)
 	defer file.Close()

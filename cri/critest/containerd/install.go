@@ -72,13 +72,14 @@ func (i install) versions() []string {
 	return versions
 }
 
-func (i install) tool(name string) string { return filepath.Join(string(i), "tools", "bin", name) }
+func (i install) tools() string           { return filepath.Join(string(i), "tools", "bin") }
+func (i install) tool(name string) string { return filepath.Join(i.tools(), name) }
 func (i install) cni() string             { return filepath.Join(string(i), "tools", "cni") }
 
 // command is one of a version's programs, with its own shim and the installed runc before any other in its PATH.
 func (i install) command(version, name string, args ...string) *exec.Cmd {
 	bin := filepath.Join(string(i), version, "bin")
 	cmd := exec.Command(filepath.Join(bin, name), args...)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("PATH=%s:%s:%s", bin, filepath.Dir(i.tool("")), os.Getenv("PATH")))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("PATH=%s:%s:%s", bin, i.tools(), os.Getenv("PATH")))
 	return cmd
 }

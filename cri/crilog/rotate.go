@@ -1,0 +1,286 @@
+package crilog
+
+import (
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri"
+)
+
+// ReopenRuntime is what a Rotator asks of a container runtime; a *cri.Client is one.
+// Its methods bound their own time.
+type ReopenRuntime interface {
+	ListContainers(ctx context.Context, filter *runtimeapi.ContainerFilter) ([]*runtimeapi.Container, error)
+	// ReopenContainerLog has the runtime close the container's log file and open the
+	// one that has its name now, making it if need be.
+	ReopenContainerLog(ctx context.Context, containerID string) error
+}
+
+// RotatorConfig configures NewRotator. The zero value holds each container to five
+// files of 10 MiB.
+type RotatorConfig struct {
+	// PodLogs is the directory of the pods' logs. Default /var/log/pods.
+	PodLogs string
+	// MaxSize is the size in bytes from which on a log is rotated away. Default 10 MiB;
+	// negative for no rotation.
+	MaxSize int64
+	// MaxFiles is how many files a container's log has, the newest included. At least
+	// 2, default 5.
+	MaxFiles int
+	// Period is the time from the end of a round to the next. Default 10 s.
+	Period time.Duration
+	// Logger is told of rotations. Nil means no log.
+	Logger *zap.Logger
+}
+
+// soon is the pause after a round that has rotated something: who writes that much
+// may write more.
+const soon = time.Second
+
+// Rotator keeps the logs of running containers from growing without end.
+type Rotator struct {
+	runtime ReopenRuntime
+	cfg     RotatorConfig
+	log     *zap.Logger
+}
+
+// NewRotator returns a Rotator for the containers of the runtime.
+func NewRotator(runtime ReopenRuntime, cfg RotatorConfig) *Rotator {
+	if cfg.PodLogs == "" {
+		cfg.PodLogs = "/var/log/pods"
+	}
+	if cfg.MaxSize == 0 {
+		cfg.MaxSize = 10 << 20
+	}
+	if cfg.MaxFiles == 0 {
+		cfg.MaxFiles = 5
+	}
+	if cfg.Period <= 0 {
+		cfg.Period = 10 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	return &Rotator{runtime: runtime, cfg: cfg, log: cfg.Logger.Named("crilog")}
+}
+
+// Run rotates, round after round, until ctx ends. It returns nil then, and an error
+// only for a configuration that is not valid. What fails is logged and tried again.
+func (r *Rotator) Run(ctx context.Context) error {
+	if r.cfg.MaxFiles < 2 {
+		return fmt.Errorf("crilog: MaxFiles is %d, want 2 at least", r.cfg.MaxFiles)
+	}
+	if r.cfg.MaxSize < 0 {
+		<-ctx.Done()
+		return nil
+	}
+	for {
+		wait(ctx, r.round(ctx))
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // that is how it ends
+		}
+	}
+}
+
+// round rotates once and returns the pause until the next time.
+func (r *Rotator) round(ctx context.Context) time.Duration {
+	busy, err := r.Rotate(ctx)
+	if err != nil && ctx.Err() == nil {
+		r.log.Warn("not every log was rotated", zap.Error(err))
+	}
+	if busy {
+		return min(r.cfg.Period, soon)
+	}
+	return r.cfg.Period
+}
+
+// Rotate does one round and reports whether it has rotated a log. It looks at the
+// files first, and asks the runtime only if one is too large, or missing where a crash
+// between a rename and its end has left it. It blocks while it compresses; an error
+// joins what failed, and the rest was done. It is idempotent.
+func (r *Rotator) Rotate(ctx context.Context) (rotatedAny bool, err error) {
+	suspects, err := r.suspects()
+	if err != nil || len(suspects) == 0 {
+		return false, err
+	}
+	running, err := r.runtime.ListContainers(ctx, &runtimeapi.ContainerFilter{
+		State: &runtimeapi.ContainerStateValue{State: runtimeapi.ContainerState_CONTAINER_RUNNING},
+	})
+	if err != nil {
+		return false, fmt.Errorf("find the containers of logs to rotate: %w", err)
+	}
+	var errs []error
+	for _, c := range running {
+		path := r.pathOf(c)
+		if !suspects[path] || ctx.Err() != nil {
+			continue
+		}
+		did, err := r.rotate(ctx, c.GetId(), path)
+		rotatedAny = rotatedAny || did
+		if err != nil {
+			errs = append(errs, fmt.Errorf("rotate log %s: %w", path, err))
+		}
+	}
+	return rotatedAny, errors.Join(append(errs, ctx.Err())...)
+}
+
+// pathOf is where a container logs, by the labels that it was created with.
+func (r *Rotator) pathOf(c *runtimeapi.Container) string {
+	info := cri.ParseContainer(c.GetLabels(), c.GetAnnotations())
+	return filepath.Join(PodDirectory(r.cfg.PodLogs, info.PodNamespace, info.PodName, info.PodUID),
+		ContainerPath(info.ContainerName, info.RestartCount))
+}
+
+// suspects finds the logs that are too large, and those of which only what was
+// rotated away is there.
+func (r *Rotator) suspects() (map[string]bool, error) {
+	dirs, err := filepath.Glob(filepath.Join(escapeGlob(r.cfg.PodLogs), "*", "*"))
+	if err != nil {
+		return nil, fmt.Errorf("find logs to rotate: %w", err)
+	}
+	found := map[string]bool{}
+	for _, dir := range dirs {
+		entries, _ := os.ReadDir(dir) // gone meanwhile, or no directory
+		for _, entry := range entries {
+			name, _, isLog := strings.Cut(entry.Name(), logSuffix)
+			path := filepath.Join(dir, name+logSuffix)
+			if isLog && entry.Type().IsRegular() && r.suspect(path) {
+				found[path] = true
+			}
+		}
+	}
+	return found, nil
+}
+
+func (r *Rotator) suspect(path string) bool {
+	info, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().IsRegular() && info.Size() >= r.cfg.MaxSize
+}
+
+// escapeGlob takes their meaning from the letters of a pattern.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// rotate rotates one log, and reports whether it did.
+func (r *Rotator) rotate(ctx context.Context, containerID, path string) (bool, error) {
+	if !exists(path) {
+		r.log.Warn("log of a running container is missing, and made again", zap.String("path", path), zap.String("id", containerID))
+		return false, r.runtime.ReopenContainerLog(ctx, containerID)
+	}
+	if err := r.cleanUp(path); err != nil {
+		return false, err
+	}
+	for _, file := range rotated(path) {
+		if err := compress(ctx, file); err != nil {
+			return false, err
+		}
+	}
+	away := rotatedName(path, time.Now())
+	if exists(away) || exists(away+compressedSuffix) {
+		return false, nil // in this very second: the next round is soon enough
+	}
+	if err := os.Rename(path, away); err != nil {
+		return false, err
+	}
+	if err := r.runtime.ReopenContainerLog(ctx, containerID); err != nil {
+		// The runtime goes on writing to the file, whatever its name.
+		return false, errors.Join(err, os.Rename(away, path))
+	}
+	r.log.Info("log rotated", zap.String("path", path), zap.String("id", containerID))
+	return true, nil
+}
+
+// cleanUp removes what a crash has left of earlier rotations, and the oldest files,
+// so that there is room for one more.
+func (r *Rotator) cleanUp(path string) error {
+	var errs []error
+	for _, file := range relatives(path) {
+		plain, compressed := strings.CutSuffix(file, compressedSuffix)
+		switch {
+		case strings.HasSuffix(file, temporarySuffix):
+			errs = append(errs, os.Remove(file))
+		case compressed && exists(plain): // it was compressed to the end, and not removed
+			errs = append(errs, os.Remove(plain))
+		}
+	}
+	old := rotated(path)
+	for len(old) > r.cfg.MaxFiles-2 {
+		errs = append(errs, os.Remove(old[0]))
+		old = old[1:]
+	}
+	return errors.Join(errs...)
+}
+
+// compress replaces a file by its compressed form, unless it is that already. The new
+// one has its name only when it is whole and on the disk, so that a crash at any
+// point loses nothing.
+func compress(ctx context.Context, path string) error {
+	if strings.HasSuffix(path, compressedSuffix) {
+		return nil
+	}
+	temporary := path + temporarySuffix
+	if err := compressTo(ctx, temporary, path); err != nil {
+		return errors.Join(fmt.Errorf("compress %s: %w", path, err), missingIsFine(os.Remove(temporary)))
+	}
+	if err := os.Rename(temporary, path+compressedSuffix); err != nil {
+		return err
+	}
+	return os.Remove(path)
+}
+
+func compressTo(ctx context.Context, to, from string) (err error) {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = source.Close() }()
+	info, err := source.Stat()
+	if err != nil {
+		return err
+	}
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, info.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, target.Close()) }()
+	writer := gzip.NewWriter(target)
+	if _, err := io.Copy(writer, contextReader{ctx, source}); err != nil {
+		return err
+	}
+	if err := writer.Close(); err != nil {
+		return err
+	}
+	return target.Sync()
+}
+
+// contextReader reads until ctx ends.
+type contextReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}
+
+func missingIsFine(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,296 @@
+package eviction
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// patience is how long a round waits for the end of the pod that it evicts, beyond
+// the grace of that.
+const patience = 30 * time.Second
+
+// Meter measures the node; *Node does.
+type Meter interface {
+	// Measure returns how much is left, by signal. What cannot be measured is
+	// missing, and the error tells why, beside the rest. It may block until ctx ends.
+	Measure(ctx context.Context) (map[Signal]Amount, error)
+	// OwnImageFs reports whether images and writable layers are on another file
+	// system than the rest.
+	OwnImageFs(ctx context.Context) bool
+}
+
+// PodStats tells what pods use; *Stats does.
+type PodStats interface {
+	// Usage of the pods, by UID. With disk, what is in their volumes and logs is
+	// counted too, which reads their directories. What of a pod is not known is
+	// missing; the error tells why, beside the rest.
+	Usage(ctx context.Context, pods []*corev1.Pod, disk bool) (map[types.UID]Usage, error)
+}
+
+// Eviction is the end of a pod by a decision of the node.
+type Eviction struct {
+	// Reason and Message for the pod's status, Disruption for its condition
+	// DisruptionTarget.
+	Reason, Message, Disruption string
+	// Grace is how long it gets to end.
+	Grace time.Duration
+}
+
+// Config of a Manager. The zero value watches, and evicts nobody.
+type Config struct {
+	// Thresholds, DefaultHard() by default. An empty slice has none.
+	Thresholds []Threshold
+	// MaxPodGrace is the most that a pod gets to end which is evicted for a soft
+	// threshold, at most its own grace. Default 0: it is ended at once.
+	MaxPodGrace time.Duration
+	// Period is the time from the end of a round to the next. Default 10 s.
+	Period time.Duration
+	// StoragePeriod is the time between two checks of the limits of volumes and
+	// ephemeral storage, for which the directories of the pods that have such limits
+	// are read. Default 1 minute.
+	StoragePeriod time.Duration
+	// Transition is how long a condition of the node stays after its cause has gone.
+	// Default 5 minutes.
+	Transition time.Duration
+
+	// Active returns the pods that have not ended; they are shared and not changed.
+	// It must not block. Nil has none.
+	Active func() []*corev1.Pod
+	// Request is what a pod requests of a resource, in bytes. Nil: nothing.
+	Request func(pod *corev1.Pod, name corev1.ResourceName) int64
+	// Critical reports whether a pod must not be evicted. Default Critical.
+	Critical func(pod *corev1.Pod) bool
+	// Reclaim frees disk that nobody needs: dead containers, unused images. It may
+	// block until ctx ends. Nil frees nothing.
+	Reclaim func(ctx context.Context) error
+	// Evict fails the pod and blocks until it has ended, or ctx has. Nil evicts
+	// nobody.
+	Evict func(ctx context.Context, pod *corev1.Pod, why Eviction) error
+	// OnChange is told that a condition of the node has changed. It must not block.
+	OnChange func()
+	// OnEvent is told what happens to a pod or, if that is nil, to the node. It must
+	// not block.
+	OnEvent func(pod *corev1.Pod, eventType, reason, message string)
+	// Logger, nil logs nothing.
+	Logger *zap.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.Thresholds == nil {
+		c.Thresholds = DefaultHard()
+	}
+	c.Period = orElse(c.Period, 10*time.Second)
+	c.StoragePeriod = orElse(c.StoragePeriod, time.Minute)
+	c.Transition = orElse(c.Transition, 5*time.Minute)
+	if c.Active == nil {
+		c.Active = func() []*corev1.Pod { return nil }
+	}
+	if c.Request == nil {
+		c.Request = func(*corev1.Pod, corev1.ResourceName) int64 { return 0 }
+	}
+	if c.Critical == nil {
+		c.Critical = Critical
+	}
+	if c.Reclaim == nil {
+		c.Reclaim = func(context.Context) error { return nil }
+	}
+	if c.OnChange == nil {
+		c.OnChange = func() {}
+	}
+	if c.OnEvent == nil {
+		c.OnEvent = func(*corev1.Pod, string, string, string) {}
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return c
+}
+
+func orElse(d, fallback time.Duration) time.Duration {
+	if d <= 0 {
+		return fallback
+	}
+	return d
+}
+
+// Manager watches the node and evicts pods. Its methods other than Run may be called
+// from any goroutine.
+type Manager struct {
+	meter Meter
+	stats PodStats
+	cfg   Config
+	log   *zap.Logger
+
+	// Owned by Run.
+	pressure   *pressure
+	limitsDue  time.Time // when limits are checked next
+	unmeasured string    // the last complaint about a measurement
+
+	mu       sync.Mutex // guards reported
+	reported []corev1.NodeCondition
+}
+
+// New returns a Manager. Nothing is measured before Run.
+func New(meter Meter, stats PodStats, cfg Config) *Manager {
+	cfg = cfg.withDefaults()
+	return &Manager{
+		meter: meter, stats: stats, cfg: cfg, log: cfg.Logger.Named("eviction"),
+		pressure: newPressure(cfg.Thresholds, cfg.Transition),
+	}
+}
+
+// Run measures and acts, round after round, until ctx ends. It returns nil then, and
+// an error only for thresholds that are not valid. It is called once.
+func (m *Manager) Run(ctx context.Context) error {
+	if err := Validate(m.cfg.Thresholds); err != nil {
+		return err
+	}
+	for {
+		m.round(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(m.cfg.Period):
+		}
+	}
+}
+
+// round evicts one pod at most.
+func (m *Manager) round(ctx context.Context) {
+	if m.enforceLimits(ctx) {
+		return
+	}
+	due, amounts := m.measure(ctx)
+	if len(due) == 0 || ctx.Err() != nil {
+		return
+	}
+	first := due[0]
+	m.log.Warn("too little is left", zap.String("signal", string(first.Signal)), zap.Int64("available", amounts[first.Signal].Available))
+	m.cfg.OnEvent(nil, corev1.EventTypeWarning, eventThresholdMet, fmt.Sprintf("Attempting to reclaim %s", first.Signal.resource()))
+	if first.Signal.isDisk() {
+		if err := m.cfg.Reclaim(ctx); err != nil && ctx.Err() == nil {
+			m.log.Warn("not all that nobody needs was freed", zap.Error(err))
+		}
+		if due, amounts = m.measure(ctx); len(due) == 0 || ctx.Err() != nil {
+			return
+		}
+		first = due[0]
+	}
+	m.evictFor(ctx, first, amounts[first.Signal])
+}
+
+// measure returns the thresholds on which to act.
+func (m *Manager) measure(ctx context.Context) ([]Threshold, map[Signal]Amount) {
+	amounts, err := m.meter.Measure(ctx)
+	m.complain(ctx, err)
+	due := m.pressure.observe(amounts, time.Now())
+	m.setConditions(m.pressure.reported)
+	return due, amounts
+}
+
+// complain logs what cannot be measured, once for each reason.
+func (m *Manager) complain(ctx context.Context, err error) {
+	text := ""
+	if err != nil && ctx.Err() == nil {
+		text = err.Error()
+	}
+	if text != "" && text != m.unmeasured {
+		m.log.Warn("not all of the node can be measured", zap.Error(err))
+	}
+	m.unmeasured = text
+}
+
+// evictFor evicts the first pod that may go.
+func (m *Manager) evictFor(ctx context.Context, t Threshold, amount Amount) {
+	pods := m.cfg.Active()
+	usage, err := m.stats.Usage(ctx, pods, t.Signal.isDisk())
+	if err != nil && ctx.Err() == nil {
+		m.log.Warn("not all is known of what pods use", zap.Error(err))
+	}
+	ownImageFs := m.meter.OwnImageFs(ctx)
+	candidates := make([]candidate, 0, len(pods))
+	for _, pod := range pods {
+		candidates = append(candidates, candidate{
+			pod: pod, usage: usage[pod.UID].of(t.Signal, ownImageFs),
+			request: m.cfg.Request(pod, t.Signal.resource()), priority: priorityOf(pod),
+		})
+	}
+	for _, c := range rank(t.Signal, candidates) {
+		if m.cfg.Critical(c.pod) {
+			continue
+		}
+		if m.evict(ctx, c.pod, message(t, amount, c.pod, usage[c.pod.UID]), m.grace(t, c.pod)) {
+			return
+		}
+	}
+	m.log.Error("no pod can be evicted, though too little is left", zap.String("signal", string(t.Signal)))
+}
+
+// grace is how long a pod gets to end: next to nothing for a hard threshold.
+func (m *Manager) grace(t Threshold, pod *corev1.Pod) time.Duration {
+	grace := time.Second
+	if own := pod.Spec.TerminationGracePeriodSeconds; t.Grace > 0 && m.cfg.MaxPodGrace > 0 && own != nil {
+		grace = max(grace, min(m.cfg.MaxPodGrace, time.Duration(*own)*time.Second))
+	}
+	return grace
+}
+
+// evict ends a pod, waits for that, and reports whether the pod has ended.
+func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, why string, grace time.Duration) bool {
+	if m.cfg.Evict == nil {
+		return false
+	}
+	m.log.Warn("pod is evicted", zap.String("pod", pod.Namespace+"/"+pod.Name), zap.String("uid", string(pod.UID)),
+		zap.String("why", why), zap.Duration("grace", grace))
+	m.cfg.OnEvent(pod, corev1.EventTypeWarning, ReasonEvicted, why)
+	ctx, cancel := context.WithTimeout(ctx, patience+grace)
+	defer cancel()
+	err := m.cfg.Evict(ctx, pod, Eviction{Reason: ReasonEvicted, Message: why, Disruption: DisruptionReason, Grace: grace})
+	if err != nil && ctx.Err() == nil {
+		m.log.Error("evicted pod does not end", zap.String("pod", pod.Namespace+"/"+pod.Name), zap.Error(err))
+	}
+	return err == nil
+}
+
+// enforceLimits evicts the pods that exceed a limit of their own, and reports whether
+// there was one.
+func (m *Manager) enforceLimits(ctx context.Context) bool {
+	if time.Now().Before(m.limitsDue) {
+		return false
+	}
+	m.limitsDue = time.Now().Add(m.cfg.StoragePeriod)
+	var pods []*corev1.Pod
+	for _, pod := range m.cfg.Active() {
+		if limited(pod) {
+			pods = append(pods, pod)
+		}
+	}
+	if len(pods) == 0 {
+		return false
+	}
+	usage, err := m.stats.Usage(ctx, pods, true)
+	if err != nil && ctx.Err() == nil {
+		m.log.Warn("not all is known of what pods have on disk", zap.Error(err))
+	}
+	evicted := false
+	for _, pod := range pods {
+		if why := overLimit(pod, usage[pod.UID]); why != "" && !m.cfg.Critical(pod) {
+			evicted = m.evict(ctx, pod, why, time.Second) || evicted
+		}
+	}
+	return evicted
+}
+
+func (m *Manager) logCondition(c corev1.NodeCondition) {
+	log := m.log.Info
+	if c.Status == corev1.ConditionTrue {
+		log = m.log.Warn
+	}
+	log("condition of the node has changed", zap.String("condition", string(c.Type)), zap.String("status", string(c.Status)))
+}

@@ -1,0 +1,91 @@
+package eviction
+
+import (
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Amount is how much there is of something, and how much of that is left.
+type Amount struct {
+	Available, Capacity int64
+}
+
+// pressure follows the thresholds over time.
+type pressure struct {
+	thresholds []Threshold
+	transition time.Duration // how long a condition stays after the last cause
+	since      []time.Time   // of each threshold: since when there is too little, zero if there is not
+	lately     map[corev1.NodeConditionType]time.Time
+	reported   []corev1.NodeCondition
+}
+
+func newPressure(thresholds []Threshold, transition time.Duration) *pressure {
+	return &pressure{
+		thresholds: thresholds, transition: transition,
+		since: make([]time.Time, len(thresholds)), lately: map[corev1.NodeConditionType]time.Time{},
+	}
+}
+
+// observe takes what was measured, and returns the thresholds on which to act, the
+// first one first. A signal that was not measured is enough.
+func (p *pressure) observe(amounts map[Signal]Amount, now time.Time) []Threshold {
+	var due []Threshold
+	for i, t := range p.thresholds {
+		amount, measured := amounts[t.Signal]
+		if !measured || !tooLittle(t, amount, !p.since[i].IsZero()) {
+			p.since[i] = time.Time{}
+			continue
+		}
+		if p.since[i].IsZero() {
+			p.since[i] = now
+		}
+		p.lately[t.Signal.condition()] = now
+		if now.Sub(p.since[i]) >= t.Grace {
+			due = append(due, t)
+		}
+	}
+	slices.SortStableFunc(due, func(a, b Threshold) int {
+		return slices.Index(signals, a.Signal) - slices.Index(signals, b.Signal)
+	})
+	p.report(now)
+	return due
+}
+
+// tooLittle reports whether the threshold is met. One that was has to be exceeded by
+// its minimum reclaim.
+func tooLittle(t Threshold, amount Amount, already bool) bool {
+	wanted := t.Value.of(amount.Capacity)
+	if already {
+		wanted += t.MinReclaim.of(amount.Capacity)
+	}
+	return amount.Available < wanted
+}
+
+// has reports whether the node has the condition: it has, or had a cause not longer
+// ago than the transition period, so that it does not flap.
+func (p *pressure) has(kind corev1.NodeConditionType, now time.Time) bool {
+	last, ok := p.lately[kind]
+	return ok && now.Sub(last) < p.transition
+}
+
+// report renews the node's conditions.
+func (p *pressure) report(now time.Time) {
+	report := make([]corev1.NodeCondition, 0, len(conditions))
+	for i, c := range conditions {
+		next := corev1.NodeCondition{
+			Type: c.kind, Status: corev1.ConditionFalse, Reason: c.ok, Message: c.allOK,
+			LastHeartbeatTime: metav1.NewTime(now), LastTransitionTime: metav1.NewTime(now),
+		}
+		if p.has(c.kind, now) {
+			next.Status, next.Reason, next.Message = corev1.ConditionTrue, c.low, c.messageLow
+		}
+		if i < len(p.reported) && p.reported[i].Status == next.Status {
+			next.LastTransitionTime = p.reported[i].LastTransitionTime
+		}
+		report = append(report, next)
+	}
+	p.reported = report
+}

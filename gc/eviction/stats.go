@@ -1,0 +1,183 @@
+package eviction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri"
+	"github.com/edged-project/edged/cri/crilog"
+)
+
+// StatsRuntime is what is asked of a container runtime; a *cri.Client is one. Its
+// methods bound their own time.
+type StatsRuntime interface {
+	ListContainerStats(ctx context.Context, filter *runtimeapi.ContainerStatsFilter) ([]*runtimeapi.ContainerStats, error)
+	ListPodSandboxStats(ctx context.Context, filter *runtimeapi.PodSandboxStatsFilter) ([]*runtimeapi.PodSandboxStats, error)
+}
+
+// StatsConfig says where pods have their files. The zero value works.
+type StatsConfig struct {
+	// Root is the agent's directory, with the pods' volumes in the kubelet's layout
+	// below it. Default /var/lib/edged.
+	Root string
+	// PodLogs is the directory of the pods' logs. Default /var/log/pods.
+	PodLogs string
+}
+
+// emptyDirs is where a pod's emptyDirs are, below its directory.
+const emptyDirs = "volumes/kubernetes.io~empty-dir"
+
+// Stats tells what pods use: by the runtime's word for memory, processes and writable
+// layers, and by a look into the directories of volumes and logs.
+type Stats struct {
+	runtime StatsRuntime
+	cfg     StatsConfig
+}
+
+// NewStats returns the statistics of the runtime's containers.
+func NewStats(runtime StatsRuntime, cfg StatsConfig) *Stats {
+	if cfg.Root == "" {
+		cfg.Root = "/var/lib/edged"
+	}
+	if cfg.PodLogs == "" {
+		cfg.PodLogs = "/var/log/pods"
+	}
+	return &Stats{runtime: runtime, cfg: cfg}
+}
+
+// Usage implements PodStats.
+func (s *Stats) Usage(ctx context.Context, pods []*corev1.Pod, disk bool) (map[types.UID]Usage, error) {
+	used := make(map[types.UID]Usage, len(pods))
+	for _, pod := range pods {
+		used[pod.UID] = Usage{Containers: map[string]ContainerUsage{}, Volumes: map[string]Disk{}}
+	}
+	errs := []error{s.addContainers(ctx, used)}
+	s.addProcesses(ctx, used)
+	if disk {
+		for _, pod := range pods {
+			errs = append(errs, s.addFiles(ctx, pod, used[pod.UID]))
+		}
+	}
+	return used, errors.Join(errs...)
+}
+
+// addContainers asks for the containers themselves and not for the pods: runtimes
+// know a pod's sum only when it has a cgroup.
+func (s *Stats) addContainers(ctx context.Context, used map[types.UID]Usage) error {
+	containers, err := s.runtime.ListContainerStats(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("ask what containers use: %w", err)
+	}
+	for _, c := range containers {
+		labels := c.GetAttributes().GetLabels()
+		usage, ours := used[types.UID(labels[cri.LabelPodUID])]
+		if !ours {
+			continue
+		}
+		name := labels[cri.LabelContainerName]
+		sum := usage.Containers[name] // of all its runs: dead ones keep their layers
+		sum.Memory += int64(c.GetMemory().GetWorkingSetBytes().GetValue())
+		sum.Layer = sum.Layer.plus(Disk{
+			Bytes:  int64(c.GetWritableLayer().GetUsedBytes().GetValue()),
+			Inodes: int64(c.GetWritableLayer().GetInodesUsed().GetValue()),
+		})
+		usage.Containers[name] = sum
+	}
+	return nil
+}
+
+// addProcesses counts processes, where the runtime does. One that does not is no
+// failure: pods are then ranked by their priority only.
+func (s *Stats) addProcesses(ctx context.Context, used map[types.UID]Usage) {
+	sandboxes, err := s.runtime.ListPodSandboxStats(ctx, nil)
+	if err != nil {
+		return
+	}
+	for _, sandbox := range sandboxes {
+		uid := types.UID(sandbox.GetAttributes().GetLabels()[cri.LabelPodUID])
+		if usage, ours := used[uid]; ours {
+			usage.Processes += int64(sandbox.GetLinux().GetProcess().GetProcessCount().GetValue())
+			used[uid] = usage
+		}
+	}
+}
+
+// addFiles counts what is in the pod's emptyDirs and logs.
+func (s *Stats) addFiles(ctx context.Context, pod *corev1.Pod, usage Usage) error {
+	var errs []error
+	for i := range pod.Spec.Volumes {
+		volume := &pod.Spec.Volumes[i]
+		if volume.EmptyDir == nil || volume.EmptyDir.Medium != corev1.StorageMediumDefault {
+			continue
+		}
+		dir := filepath.Join(s.cfg.Root, "pods", string(pod.UID), emptyDirs, volume.Name)
+		found, err := diskUsage(ctx, dir)
+		usage.Volumes[volume.Name] = found
+		errs = append(errs, err)
+	}
+	logs := crilog.PodDirectory(s.cfg.PodLogs, pod.Namespace, pod.Name, pod.UID)
+	for _, c := range podContainers(pod) {
+		found, err := diskUsage(ctx, filepath.Join(logs, crilog.ContainerDirectory(c.Name)))
+		sum := usage.Containers[c.Name]
+		sum.Logs = found
+		usage.Containers[c.Name] = sum
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// diskUsage adds up what the files in a directory take on its file system, the
+// directory included: blocks and not lengths, and a file with several names once. It
+// follows no link, enters no mount, and takes what vanishes meanwhile for gone.
+func diskUsage(ctx context.Context, dir string) (Disk, error) {
+	var total Disk
+	var device uint64
+	linked := map[uint64]bool{} // the inodes with several names
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		var info os.FileInfo
+		if err == nil {
+			info, err = entry.Info()
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		}
+		file := factsOf(info)
+		if path == dir {
+			device = file.device
+		}
+		switch {
+		case file.device != device && entry.IsDir():
+			return fs.SkipDir
+		case file.device != device || linked[file.inode]:
+			return nil
+		case file.links > 1 && !entry.IsDir():
+			linked[file.inode] = true
+		}
+		total = total.plus(Disk{Bytes: file.bytes, Inodes: 1})
+		return nil
+	})
+	if err != nil {
+		return total, fmt.Errorf("count files in %s: %w", dir, err)
+	}
+	return total, nil
+}
+
+// facts of a file.
+type facts struct {
+	device, inode, links uint64
+	bytes                int64
+}

@@ -1,0 +1,108 @@
+package eviction_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri"
+	"github.com/edged-project/edged/cri/critest"
+	"github.com/edged-project/edged/gc/eviction"
+)
+
+// startApp runs a container of the pod on the runtime.
+func startApp(t *testing.T, client *cri.Client, pod *corev1.Pod) string {
+	t.Helper()
+	spec := &pod.Spec.Containers[0]
+	sandbox := &runtimeapi.PodSandboxConfig{
+		Metadata: &runtimeapi.PodSandboxMetadata{Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID)},
+		Labels:   cri.SandboxLabels(pod), Linux: &runtimeapi.LinuxPodSandboxConfig{CgroupParent: "/pods/" + pod.Name},
+	}
+	sandboxID, err := client.RunPodSandbox(t.Context(), sandbox, "")
+	require.NoError(t, err)
+	_, err = client.PullImage(t.Context(), &runtimeapi.ImageSpec{Image: spec.Image}, nil, sandbox)
+	require.NoError(t, err)
+	id, err := client.CreateContainer(t.Context(), sandboxID, &runtimeapi.ContainerConfig{
+		Metadata: &runtimeapi.ContainerMetadata{Name: spec.Name}, Image: &runtimeapi.ImageSpec{Image: spec.Image},
+		Labels: cri.ContainerLabels(pod, spec.Name), Annotations: cri.ContainerAnnotations(pod, spec, 0),
+	}, sandbox)
+	require.NoError(t, err)
+	require.NoError(t, client.StartContainer(t.Context(), id))
+	return id
+}
+
+func appPod(name string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID("uid-" + name)},
+		Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Name: "app", Image: "app"}},
+			Volumes: []corev1.Volume{
+				{Name: "disk", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+				{Name: "memory", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}},
+			},
+		},
+	}
+}
+
+func TestUsageIsWhatTheRuntimeAndTheDirectoriesTell(t *testing.T) {
+	runtime := critest.Start(t, critest.Config{})
+	client := runtime.Client(t)
+	pod, other, idle := appPod("web"), appPod("other"), appPod("idle")
+	require.NoError(t, runtime.SetUsage(startApp(t, client, pod), critest.Usage{Memory: 30 << 20, Disk: 5 << 20, Processes: 3}))
+	startApp(t, client, other)
+
+	root, logs := t.TempDir(), t.TempDir()
+	volume := filepath.Join(root, "pods/uid-web/volumes/kubernetes.io~empty-dir/disk")
+	log := filepath.Join(logs, "shop_web_uid-web/app/0.log")
+	for _, file := range []string{volume + "/sub/data", log} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("x", 64<<10)), 0o600))
+	}
+	require.NoError(t, os.Link(volume+"/sub/data", volume+"/again"))
+	require.NoError(t, os.Symlink("/", volume+"/all"))
+
+	stats := eviction.NewStats(client, eviction.StatsConfig{Root: root, PodLogs: logs})
+	usage, err := stats.Usage(t.Context(), []*corev1.Pod{pod, idle}, true)
+	require.NoError(t, err)
+	require.Len(t, usage, 2)
+	web := usage["uid-web"]
+	assert.EqualValues(t, 30<<20, web.Containers["app"].Memory)
+	assert.EqualValues(t, 5<<20, web.Containers["app"].Layer.Bytes)
+	assert.EqualValues(t, 3, web.Processes)
+	assert.InDelta(t, 64<<10, web.Volumes["disk"].Bytes, 32<<10, "a file with two names counts once")
+	assert.EqualValues(t, 4, web.Volumes["disk"].Inodes, "the directory, one in it, the file, the link")
+	assert.InDelta(t, 64<<10, web.Containers["app"].Logs.Bytes, 32<<10)
+	assert.NotContains(t, web.Volumes, "memory")
+	assert.Zero(t, usage["uid-idle"].Containers["app"])
+
+	usage, err = stats.Usage(t.Context(), []*corev1.Pod{pod}, false)
+	require.NoError(t, err)
+	assert.Empty(t, usage["uid-web"].Volumes, "directories are not read for nothing")
+}
+
+// away is a runtime that does not answer.
+type away struct{}
+
+func (away) ListContainerStats(context.Context, *runtimeapi.ContainerStatsFilter) ([]*runtimeapi.ContainerStats, error) {
+	return nil, errors.New("the runtime is away")
+}
+
+func (away) ListPodSandboxStats(context.Context, *runtimeapi.PodSandboxStatsFilter) ([]*runtimeapi.PodSandboxStats, error) {
+	return nil, errors.New("the runtime is away")
+}
+
+func TestUsageWithoutARuntime(t *testing.T) {
+	usage, err := eviction.NewStats(away{}, eviction.StatsConfig{Root: t.TempDir(), PodLogs: t.TempDir()}).Usage(t.Context(), []*corev1.Pod{appPod("web")}, true)
+	require.EqualError(t, err, "ask what containers use: the runtime is away")
+	assert.Contains(t, usage, types.UID("uid-web"))
+}

@@ -1,0 +1,93 @@
+package podsync_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edged-project/edged/cri/critest"
+	"github.com/edged-project/edged/podmanager/podsync"
+)
+
+func TestAContainerThatFailsItsLivenessProbeIsRestarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a", "b"), s.syncer()
+		sync := func() {
+			t.Helper()
+			_, err := syncer.Sync(t.Context(), pod)
+			require.NoError(t, err)
+		}
+		sync()
+		s.changes()
+
+		s.sicken(s.runtime.ContainerID("web", "a"), podsync.LivenessProbe)
+		sync()
+		assert.Equal(t, "StopContainer web/a; PullImage a; CreateContainer web/a; StartContainer web/a", s.changes(), "the first time at once")
+		assert.Equal(t, 1, s.state(pod).Newest("a").RestartCount())
+		assert.Contains(t, s.events, "Normal Killing spec.containers{a}: Container a failed liveness probe, will be restarted")
+		sync()
+		assert.Empty(t, s.changes())
+
+		s.sicken(s.runtime.ContainerID("web", "a"), podsync.LivenessProbe)
+		sync()
+		assert.Equal(t, "StopContainer web/a", s.changes(), "the second time after a back-off")
+		killed := time.Now()
+		time.Sleep(time.Second)
+		result, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.WithinDuration(t, killed.Add(10*time.Second), result.RetryAt, time.Microsecond)
+		assert.Equal(t, "CrashLoopBackOff", s.last().Waiting["a"].Reason)
+		time.Sleep(10 * time.Second)
+		sync()
+		assert.Equal(t, "PullImage a; CreateContainer web/a; StartContainer web/a", s.changes())
+	})
+}
+
+func TestProbesEndNothingWhileAPodIsKilled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.False(t, s.last().Ending)
+		told := len(s.seen)
+
+		require.NoError(t, syncer.Kill(t.Context(), pod, time.Second))
+		require.Len(t, s.seen[told:], 2)
+		assert.True(t, s.seen[told].Ending)
+		assert.False(t, s.seen[told].Ended)
+		assert.True(t, s.seen[told+1].Ended)
+	})
+}
+
+// After a start of the agent, before anybody has probed, the last status tells
+// whether what comes after a sidecar may start.
+func TestASidecarThatHasNotStartedHoldsUpTheNextOverARestartOfTheAgent(t *testing.T) {
+	for name, started := range map[string]bool{"started": true, "not started": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, critest.Config{})
+				pod := podOf("a")
+				pod.Spec.InitContainers = []corev1.Container{{
+					Name: "side", Image: "side", RestartPolicy: new(corev1.ContainerRestartPolicyAlways), StartupProbe: &corev1.Probe{},
+				}}
+				_, err := s.syncer().Sync(t.Context(), pod)
+				require.NoError(t, err)
+				require.Len(t, s.state(pod).Running(), 1)
+
+				pod.Status.Phase = corev1.PodPending
+				pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{
+					Name: "side", ContainerID: "containerd://" + s.runtime.ContainerID("web", "side"), Started: &started,
+				}}
+				_, err = s.syncer().Sync(t.Context(), pod)
+				require.NoError(t, err)
+				assert.Equal(t, started, len(s.state(pod).Running()) == 2)
+			})
+		})
+	}
+}
