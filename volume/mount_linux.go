@@ -27,6 +27,22 @@ func mountIn(dir string, wanted memoryFS) error {
 	return nil
 }
 
+// surelyMounted reports whether a file system of the type is known to be mounted on
+// the directory without a look at the whole mount table, which kernels since 5.6 can
+// tell. False says nothing.
+func surelyMounted(dir, fsType string) bool {
+	mounted, sure, err := mountinfo.MountedFast(dir)
+	if err != nil || !sure || !mounted {
+		return false
+	}
+	var stat unix.Statfs_t
+	if unix.Statfs(dir, &stat) != nil {
+		return false
+	}
+	magic := map[string]uint32{tmpfsType: unix.TMPFS_MAGIC, hugetlbfsType: unix.HUGETLBFS_MAGIC}
+	return uint32(stat.Type) == magic[fsType]
+}
+
 func unmount(point string) error {
 	if err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW); err != nil {
 		return fmt.Errorf("unmount %s: %w", point, err)

@@ -134,6 +134,38 @@ func TestAPluginThatFails(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(root, "pods/uid"))
 }
 
+// groupedPlugin wants its volumes to belong to their pods' groups.
+type groupedPlugin struct {
+	diskPlugin
+	applies bool
+	err     error
+}
+
+func (p *groupedPlugin) AppliesFSGroup(*volume.Volume) (bool, error) { return p.applies, p.err }
+
+func TestAPluginsVolumeIsGivenToThePodsGroup(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files to a group")
+	}
+	for name, want := range map[string]uint32{"applies": 4242, "does not": 0} {
+		t.Run(name, func(t *testing.T) {
+			plugin := &groupedPlugin{applies: name == "applies"}
+			m := newShelf().manager(t.TempDir(), with(plugin))
+			pod := shopPod(inline("a"))
+			pod.Spec.Volumes[0].CSI.ReadOnly = nil
+			pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: new(int64(4242))}
+			paths, err := m.Mount(t.Context(), pod)
+			require.NoError(t, err)
+			info, err := os.Stat(paths["a"])
+			require.NoError(t, err)
+			assert.Equal(t, want, gidOf(info))
+			plugin.err = errors.New("no record")
+			_, err = m.Mount(t.Context(), pod)
+			require.ErrorContains(t, err, "no record")
+		})
+	}
+}
+
 func claimed(name string) corev1.Volume {
 	return corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{
 		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name, ReadOnly: true},
