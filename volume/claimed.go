@@ -40,7 +40,7 @@ func (m *Manager) mountClaimed(ctx context.Context, r *record, spec *corev1.Volu
 	case source.Local != nil:
 		return m.mountLocal(ctx, r, v)
 	default:
-		return m.mountByPlugin(ctx, v, "persistentVolumeClaim, of which nobody serves the persistent volume "+pv.Name)
+		return m.mountByPlugin(ctx, r, v, "persistentVolumeClaim, of which nobody serves the persistent volume "+pv.Name)
 	}
 }
 
@@ -93,8 +93,7 @@ func checkVolumeMode(pod *corev1.Pod, volume string, pv *corev1.PersistentVolume
 	return nil
 }
 
-// mountLocal serves a directory of the node. It is given to the pod's group when
-// the pod comes.
+// mountLocal serves a directory of the node.
 func (m *Manager) mountLocal(ctx context.Context, r *record, v *Volume) (string, error) {
 	dir := v.Persistent.Spec.Local.Path
 	if err := prepareHostPath(&corev1.HostPathVolumeSource{Path: dir}); err != nil {
@@ -107,17 +106,7 @@ func (m *Manager) mountLocal(ctx context.Context, r *record, v *Volume) (string,
 	case !info.IsDir():
 		return "", fmt.Errorf("local volume: %s is not a directory; other local volumes are not supported", dir)
 	}
-	group := groupOf(r.pod)
-	if group == nil || r.grouped[v.Spec.Name] {
-		return dir, nil
-	}
-	policy := r.pod.Spec.SecurityContext.FSGroupChangePolicy
-	onlyMismatch := policy != nil && *policy == corev1.FSGroupChangeOnRootMismatch
-	if err := ChangeGroup(ctx, dir, *group, v.ReadOnly, onlyMismatch); err != nil {
-		return "", fmt.Errorf("give it to the pod's group: %w", err)
-	}
-	r.grouped[v.Spec.Name] = true
-	return dir, nil
+	return dir, m.giveToGroup(ctx, r, v, dir)
 }
 
 // gidOf returns the group that the users of a persistent volume need, nil if none.

@@ -170,6 +170,9 @@ func mountMemory(dir string, wanted memoryFS) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
+	if surelyMounted(dir, wanted.fsType) {
+		return nil
+	}
 	mounts, err := mountsIn(dir)
 	if err != nil {
 		return err

@@ -46,3 +46,12 @@ type Plugin interface {
 	// pod uses it, and removes dir.
 	Detach(ctx context.Context, uid types.UID, dir string) error
 }
+
+// GroupedPlugin is a Plugin whose volumes may belong to the group of their pod, its
+// fsGroup. Those of others are left as they are.
+type GroupedPlugin interface {
+	Plugin
+	// AppliesFSGroup reports whether a mounted volume is to be given to the group. It
+	// is asked after each Mount of a volume.
+	AppliesFSGroup(v *Volume) (bool, error)
+}

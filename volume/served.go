@@ -12,8 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// mountByPlugin has the plugin that serves the volume attach and mount it.
-func (m *Manager) mountByPlugin(ctx context.Context, v *Volume, kind string) (string, error) {
+// mountByPlugin has the plugin that serves the volume attach and mount it, and
+// gives it to the pod's group if the plugin wants that.
+func (m *Manager) mountByPlugin(ctx context.Context, r *record, v *Volume, kind string) (string, error) {
 	plugin := m.pluginFor(v)
 	if plugin == nil {
 		return "", &UnsupportedError{Kind: kind}
@@ -29,6 +30,23 @@ func (m *Manager) mountByPlugin(ctx context.Context, v *Volume, kind string) (st
 	if err := os.MkdirAll(filepath.Dir(v.Dir), 0o750); err != nil {
 		return "", err
 	}
+	path, err := m.attachAndMount(ctx, plugin, v)
+	if err != nil {
+		return "", err
+	}
+	if owner, ok := plugin.(GroupedPlugin); ok {
+		applies, err := owner.AppliesFSGroup(v)
+		if err != nil {
+			return "", fmt.Errorf("find out whether it belongs to the pod's group: %w", err)
+		}
+		if applies {
+			return path, m.giveToGroup(ctx, r, v, path)
+		}
+	}
+	return path, nil
+}
+
+func (m *Manager) attachAndMount(ctx context.Context, plugin Plugin, v *Volume) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
 	defer cancel()
 	if err := plugin.Attach(ctx, v); err != nil {
@@ -39,6 +57,22 @@ func (m *Manager) mountByPlugin(ctx context.Context, v *Volume, kind string) (st
 		return "", fmt.Errorf("mount: %w", err)
 	}
 	return path, nil
+}
+
+// giveToGroup gives a volume to the pod's group, when an agent first mounts it for
+// the pod: later its containers may have changed that.
+func (m *Manager) giveToGroup(ctx context.Context, r *record, v *Volume, dir string) error {
+	group := groupOf(r.pod)
+	if group == nil || r.grouped[v.Spec.Name] {
+		return nil
+	}
+	policy := r.pod.Spec.SecurityContext.FSGroupChangePolicy
+	onlyMismatch := policy != nil && *policy == corev1.FSGroupChangeOnRootMismatch
+	if err := ChangeGroup(ctx, dir, *group, v.ReadOnly, onlyMismatch); err != nil {
+		return fmt.Errorf("give it to the pod's group: %w", err)
+	}
+	r.grouped[v.Spec.Name] = true
+	return nil
 }
 
 func (m *Manager) pluginFor(v *Volume) Plugin {

@@ -25,7 +25,7 @@ func bind(part *os.File, point string) error {
 		if os.SameFile(want, found) {
 			return nil
 		}
-		if err := clearPoint(point); err != nil {
+		if err := clearPoint(point, found); err != nil {
 			return err
 		}
 	}
@@ -39,16 +39,18 @@ func bind(part *os.File, point string) error {
 }
 
 // clearPoint removes a mount point, with all that is mounted there.
-func clearPoint(point string) error {
-	for {
+func clearPoint(point string, found fs.FileInfo) error {
+	isLink := found.Mode()&fs.ModeSymlink != 0
+	for !isLink {
 		err := unbind(point)
 		if errors.Is(err, unix.EINVAL) {
-			return os.Remove(point) // it is no mount any more
+			break // it is no mount any more
 		}
 		if err != nil {
 			return err
 		}
 	}
+	return os.Remove(point)
 }
 
 func makePoint(point string, isDir bool) error {

@@ -237,7 +237,7 @@ func (m *Manager) mount(ctx context.Context, r *record, spec *corev1.Volume) (pa
 	case "persistentVolumeClaim", "ephemeral":
 		return m.mountClaimed(ctx, r, spec, kind)
 	default:
-		return m.mountByPlugin(ctx, &Volume{Pod: r.pod, Spec: spec, ReadOnly: readOnly(spec)}, kind)
+		return m.mountByPlugin(ctx, r, &Volume{Pod: r.pod, Spec: spec, ReadOnly: readOnly(spec)}, kind)
 	}
 }
 

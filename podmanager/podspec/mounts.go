@@ -49,17 +49,18 @@ func hostPath(wanted corev1.VolumeMount, index int, c located, opts ContainerOpt
 	return opts.SubPaths[index], nil
 }
 
-// mountImage has the runtime mount an image (KEP-4639), which is read-only.
+// mountImage has the runtime mount an image (KEP-4639), which is read-only. Of a
+// part of it is not known whether the runtime takes note: containerd 2.1 mounts the
+// whole.
 func mountImage(mount *runtimeapi.Mount, wanted corev1.VolumeMount, source *corev1.ImageVolumeSource, opts ContainerOptions, path *field.Path) error {
 	image := opts.ImageVolumes[wanted.Name]
 	if image.GetId() == "" {
 		return fmt.Errorf("image %q of volume %q is not resolved", source.Reference, wanted.Name)
 	}
-	if wanted.SubPathExpr != "" {
-		return unsupported(path.Child("subPathExpr"))
+	if wanted.SubPath != "" || wanted.SubPathExpr != "" {
+		return unsupported(path.Child("subPath"))
 	}
 	mount.Image = &runtimeapi.ImageSpec{Image: image.GetId(), UserSpecifiedImage: source.Reference}
-	mount.ImageSubPath = wanted.SubPath
 	mount.Readonly = true
 	return nil
 }

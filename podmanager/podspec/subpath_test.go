@@ -15,7 +15,7 @@ func mountingPod(mounts ...corev1.VolumeMount) *corev1.Pod {
 	return newPod(spec(func(s *corev1.PodSpec) {
 		s.Volumes = []corev1.Volume{{Name: "data"}, {Name: "model", VolumeSource: corev1.VolumeSource{
 			Image: &corev1.ImageVolumeSource{Reference: "models/llm:1"},
-		}}}
+		}}, {Name: "image", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "x"}}}}
 		s.Containers = []corev1.Container{{
 			Name: "app", Image: "x", VolumeMounts: mounts,
 			Env: []corev1.EnvVar{{Name: "POD", Value: "gw"}, {Name: "EMPTY"}, {Name: "UP", Value: "../up"}},
@@ -28,7 +28,7 @@ func TestSubPathsAreExpanded(t *testing.T) {
 		corev1.VolumeMount{Name: "data", MountPath: "/all"},
 		corev1.VolumeMount{Name: "data", MountPath: "/a", SubPath: "a/$(POD)"},
 		corev1.VolumeMount{Name: "data", MountPath: "/b", SubPathExpr: "logs/$(POD)/$$(POD)"},
-		corev1.VolumeMount{Name: "model", MountPath: "/m", SubPath: "weights"},
+		corev1.VolumeMount{Name: "model", MountPath: "/m"},
 	)
 	paths, err := podspec.SubPaths(pod, &pod.Spec.Containers[0], podspec.ContainerOptions{})
 	require.NoError(t, err)
@@ -45,7 +45,7 @@ func TestSubPathsAreExpanded(t *testing.T) {
 	assert.Equal(t, "/parts/1", config.Mounts[1].HostPath)
 	assert.Equal(t, "/parts/2", config.Mounts[2].HostPath)
 	assert.Equal(t, &runtimeapi.Mount{
-		ContainerPath: "/m", Readonly: true, ImageSubPath: "weights",
+		ContainerPath: "/m", Readonly: true,
 		Image: &runtimeapi.ImageSpec{Image: "sha256:llm", UserSpecifiedImage: "models/llm:1"},
 	}, config.Mounts[3])
 	assert.Contains(t, config.Linux.SecurityContext.SupplementalGroups, int64(4711))
@@ -75,10 +75,12 @@ func TestPartsThatWereNotPrepared(t *testing.T) {
 	for want, mount := range map[string]corev1.VolumeMount{
 		`cannot find the sub path of volume "data" to mount into container "app"`: {Name: "data", SubPath: "a"},
 		`image "models/llm:1" of volume "model" is not resolved`:                  {Name: "model"},
+		"spec.containers[0].volumeMounts[0].subPath: not supported yet":           {Name: "image", SubPath: "a"},
 	} {
 		pod := mountingPod(mount)
 		_, err := podspec.Container(pod, &pod.Spec.Containers[0], options(func(o *podspec.ContainerOptions) {
 			o.Mounts = map[string]string{"data": "/volumes/data"}
+			o.ImageVolumes = map[string]*runtimeapi.Image{"image": {Id: "sha256:img"}}
 		}))
 		assert.Equal(t, want, requireReason(t, err, podspec.ReasonContainerConfig))
 	}
