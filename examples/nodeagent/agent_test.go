@@ -84,7 +84,7 @@ type running struct {
 	stop func()
 }
 
-func (n *node) start(upstream *cloud) *running {
+func (n *node) start(upstream metaclient.Upstream) *running {
 	n.t.Helper()
 	client, err := n.runtime.Dial(n.t.Context(), cri.Config{})
 	require.NoError(n.t, err)
