@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,12 +259,12 @@ func (e *pullError) RetryAt() time.Time    { return e.retryAt }
 // volumes mounts nothing, or fails.
 type volumes struct {
 	err       error
-	mounts    int
+	mounts    atomic.Int32
 	unmounted []types.UID
 }
 
 func (v *volumes) Mount(context.Context, *corev1.Pod) (map[string]string, error) {
-	v.mounts++
+	v.mounts.Add(1)
 	return nil, v.err
 }
 

@@ -131,7 +131,7 @@ func TestEachSyncBringsVolumesUpToDate(t *testing.T) {
 		for i := range 3 {
 			_, err := syncer.Sync(t.Context(), pod)
 			require.NoError(t, err)
-			assert.Equal(t, i+1, s.volumes.mounts)
+			assert.EqualValues(t, i+1, s.volumes.mounts.Load())
 		}
 		s.volumes.err = errors.New("the source is away")
 		_, err := syncer.Sync(t.Context(), pod)
