@@ -169,15 +169,22 @@ func cutAt(step int) (d disk, count *int) {
 // A crash before any step leaves the whole old content or the whole new one, and
 // whatever is written next, by an agent that knows nothing, makes it complete.
 func TestACrashAtAnyStep(t *testing.T) {
-	for name, from := range map[string]map[string]string{"update": before, "first": nil, "from empty": {}} {
+	for name, from := range map[string]map[string]string{"update": before, "first": nil, "from empty": {}, "for a group": before} {
 		t.Run(name, func(t *testing.T) {
+			var group *int64
+			if name == "for a group" {
+				if os.Geteuid() != 0 {
+					t.Skip("only root gives files to a group")
+				}
+				group = new(int64(4242))
+			}
 			d, steps := cutAt(1 << 20)
 			start := func(d disk) (string, error) {
 				dir := quickDir(t)
 				if from != nil {
-					require.NoError(t, (&writer{dir: dir}).write(payloadOf(from)))
+					require.NoError(t, (&writer{dir: dir, group: group}).write(payloadOf(from)))
 				}
-				return dir, (&writer{dir: dir, disk: d}).write(payloadOf(after))
+				return dir, (&writer{dir: dir, disk: d, group: group}).write(payloadOf(after))
 			}
 			_, err := start(d)
 			require.NoError(t, err)
@@ -191,7 +198,7 @@ func TestACrashAtAnyStep(t *testing.T) {
 					if fmt.Sprint(seen) != fmt.Sprint(from) {
 						require.Equal(t, after, seen, "step %d", step)
 					}
-					require.NoError(t, (&writer{dir: dir}).write(payloadOf(files)), "step %d, then %s", step, next)
+					require.NoError(t, (&writer{dir: dir, group: group}).write(payloadOf(files)), "step %d, then %s", step, next)
 					requireClean(t, dir, files)
 				}
 			}

@@ -22,8 +22,14 @@ func (m *Manager) mountClaimed(ctx context.Context, r *record, spec *corev1.Volu
 		return "", &UnsupportedError{Kind: kind}
 	}
 	pv, err := m.bound(ctx, r.pod, spec)
-	if err != nil {
+	switch old := r.bound[spec.Name]; {
+	case err == nil:
+		delete(r.failed, spec.Name)
+	case old == nil:
 		return "", err
+	default: // what the pod has it keeps, as when the claim is deleted under it
+		m.complain(r, spec.Name, err)
+		pv = old
 	}
 	if err := checkVolumeMode(r.pod, spec.Name, pv); err != nil {
 		return "", err
@@ -32,15 +38,23 @@ func (m *Manager) mountClaimed(ctx context.Context, r *record, spec *corev1.Volu
 	if err != nil {
 		return "", err
 	}
+	path, err := m.mountPersistent(ctx, r, &Volume{Pod: r.pod, Spec: spec, Persistent: pv, ReadOnly: readOnly(spec)})
+	if err != nil {
+		return "", err
+	}
+	r.bound[spec.Name] = pv
 	m.setGroup(r, spec.Name, gid)
-	v := &Volume{Pod: r.pod, Spec: spec, Persistent: pv, ReadOnly: readOnly(spec)}
-	switch source := pv.Spec.PersistentVolumeSource; {
+	return path, nil
+}
+
+func (m *Manager) mountPersistent(ctx context.Context, r *record, v *Volume) (string, error) {
+	switch source := v.Persistent.Spec.PersistentVolumeSource; {
 	case source.HostPath != nil:
 		return source.HostPath.Path, prepareHostPath(source.HostPath)
 	case source.Local != nil:
 		return m.mountLocal(ctx, r, v)
 	default:
-		return m.mountByPlugin(ctx, r, v, "persistentVolumeClaim, of which nobody serves the persistent volume "+pv.Name)
+		return m.mountByPlugin(ctx, r, v, "persistentVolumeClaim, of which nobody serves the persistent volume "+v.Persistent.Name)
 	}
 }
 

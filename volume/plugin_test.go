@@ -221,6 +221,27 @@ func TestAClaimIsServed(t *testing.T) {
 	}
 }
 
+// A claim that is deleted while the pod has it, or that cannot be asked for, takes
+// nothing from the pod.
+func TestAMountedClaimIsKept(t *testing.T) {
+	s := newShelf()
+	pvc, _ := s.bind("data", csiSource())
+	m := s.manager(t.TempDir(), with(&diskPlugin{}))
+	pod := shopPod(claimed("data"))
+	first, err := m.Mount(t.Context(), pod)
+	require.NoError(t, err)
+	pvc.DeletionTimestamp = new(metav1.Now())
+	for range 2 {
+		paths, err := m.Mount(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Equal(t, first, paths)
+	}
+	assert.Equal(t, []string{`Pod/web Warning FailedMount MountVolume.SetUp failed for volume "v" : PVC shop/data is being deleted`}, s.told())
+	require.NoError(t, m.Unmount(t.Context(), "uid"))
+	_, err = m.Mount(t.Context(), pod)
+	require.ErrorContains(t, err, "is being deleted")
+}
+
 func TestALocalVolumeIsGivenToThePodsGroupOnce(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root gives files to a group")

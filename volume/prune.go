@@ -54,11 +54,11 @@ func (m *Manager) Prune(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// prune claims the pod before it asks whether the pod is gone: a pod that comes
-// back after the answer is refused its volumes until the old ones are gone. A
-// pod whose worker is at it is left for the next time.
+// prune claims a pod that seems gone, and asks again: a pod that comes back after
+// the answer is refused its volumes until the old ones are gone. A pod whose worker
+// is at it is left for the next time, and one that is there is not disturbed.
 func (m *Manager) prune(ctx context.Context, uid types.UID) error {
-	if m.claim(uid, false) != nil {
+	if !m.cfg.Removed(uid) || m.claim(uid, false) != nil {
 		return nil
 	}
 	defer m.release(uid)

@@ -104,6 +104,23 @@ func TestAPodIsNotMountedWhileItIsPruned(t *testing.T) {
 	assert.DirExists(t, paths["data"])
 }
 
+// A worker that comes while a clean-up looks at its pod is not refused.
+func TestAPodThatIsThereIsNotDisturbedByACleanUp(t *testing.T) {
+	var m *volume.Manager
+	pod := podWith("uid", emptyDir("data"))
+	mounts := 0
+	m = volume.New(nil, volume.Config{Root: t.TempDir(), Removed: func(types.UID) bool {
+		_, err := m.Mount(t.Context(), pod)
+		assert.NoError(t, err)
+		mounts++
+		return false
+	}})
+	_, err := m.Mount(t.Context(), pod)
+	require.NoError(t, err)
+	require.NoError(t, m.Prune(t.Context()))
+	assert.Equal(t, 1, mounts)
+}
+
 // The second clean-up, which begins within the first, has nothing to do.
 func TestAPodIsPrunedByOneCallAtATime(t *testing.T) {
 	root := t.TempDir()
@@ -112,14 +129,14 @@ func TestAPodIsPrunedByOneCallAtATime(t *testing.T) {
 	asked := 0
 	m = volume.New(nil, volume.Config{Root: root, Removed: func(types.UID) bool {
 		asked++
-		if asked == 1 {
+		if asked == 2 { // while it has the pod
 			assert.NoError(t, m.Prune(t.Context()))
 			assert.DirExists(t, filepath.Join(root, "pods/gone"))
 		}
 		return true
 	}})
 	require.NoError(t, m.Prune(t.Context()))
-	assert.Equal(t, 1, asked)
+	assert.Equal(t, 3, asked)
 	assert.NoDirExists(t, filepath.Join(root, "pods/gone"))
 }
 

@@ -28,14 +28,14 @@ func TestOnAReadOnlyRootFileSystem(t *testing.T) {
 	}
 	root := mountingRoot(t)
 	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestOnAReadOnlyRootFileSystem$", "-test.v")
-	again.Env = append(os.Environ(), rootVariable+"="+root, "GOCOVERDIR=")
+	again.Env = append(os.Environ(), rootVariable+"="+root)
 	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
 	out, err := again.CombinedOutput()
 	if errors.Is(err, fs.ErrPermission) {
 		t.Skip("mounts of its own need CAP_SYS_ADMIN")
 	}
-	require.NoError(t, err, "%s", out)
-	assert.Contains(t, string(out), "--- PASS")
+	// Its exit code may be that of coverage data which cannot be written.
+	assert.Contains(t, string(out), "\nPASS\n", "%v", err)
 }
 
 // makeReadOnly makes every mount read-only but that of the root and the kernel's own.
