@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -33,14 +34,20 @@ func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
 }
 
 // onObject takes news of an object: the files that show it are made anew, and pods that
-// wait for it look again.
+// may wait for it look again.
 func (a *agent) onObject(kind, namespace, name string) {
 	a.volumes.Changed(kind, namespace, name)
 	for _, pod := range a.pods.Pods() {
-		if pod.Namespace == namespace || namespace == "" {
+		if status, _ := a.statuses.Get(pod.UID); (pod.Namespace == namespace || namespace == "") && waits(status) {
 			a.pods.Wake(pod.UID)
 		}
 	}
+}
+
+// waits reports whether a container of the pod is still to be started.
+func waits(status corev1.PodStatus) bool {
+	waiting := func(c corev1.ContainerStatus) bool { return c.State.Waiting != nil }
+	return slices.ContainsFunc(status.InitContainerStatuses, waiting) || slices.ContainsFunc(status.ContainerStatuses, waiting)
 }
 
 // downward is the content of a file that shows a field of its pod.

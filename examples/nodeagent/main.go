@@ -45,6 +45,7 @@ type options struct {
 	memoryCgroup  string
 	imagesHigh    int
 	imagesLow     int
+	holdImages    bool
 	maxLogSize    int64
 	maxLogFiles   int
 	maxCrashDelay time.Duration
@@ -104,6 +105,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.memoryCgroup, "memory-cgroup", "", "`folder` of the cgroup whose memory the pods share; default: the node's")
 	flags.IntVar(&opts.imagesHigh, "image-gc-high-threshold", 85, "`percent` of the images' disk in use from which on unused images are removed; 100 for never")
 	flags.IntVar(&opts.imagesLow, "image-gc-low-threshold", 80, "`percent` of the images' disk in use down to which unused images are removed")
+	flags.BoolVar(&opts.holdImages, "image-gc-hold-offline", false, "keep every image while the upstream is out of reach, not only those that pods name")
 	flags.Int64Var(&opts.maxLogSize, "container-log-max-size", 10<<20, "`bytes` from which on a container's log is rotated; negative for never")
 	flags.IntVar(&opts.maxLogFiles, "container-log-max-files", 5, "how many `files` a container's log has at most")
 	flags.DurationVar(&opts.maxCrashDelay, "max-crash-delay", 5*time.Minute, "the longest `pause` before a container that crashes is started again")
