@@ -32,7 +32,7 @@ func (a *agent) wireCleaning(opts options, logger *zap.Logger) error {
 	a.images = gc.NewImages(a.runtime, gc.ImagesConfig{
 		HighThresholdPercent: opts.imagesHigh, LowThresholdPercent: opts.imagesLow,
 		Ready: a.known.Load, Wanted: a.wantedImages, Unleased: a.puller.RemoveUnleased,
-		Hold: func() bool { return opts.holdImages && !a.store.Connected() },
+		Hold:     func() bool { return opts.holdImages && !a.store.Connected() },
 		Recorder: a.events, NodeName: opts.nodeName, Logger: logger,
 	})
 	thresholds, err := eviction.ParseThresholds(opts.evictionHard)
