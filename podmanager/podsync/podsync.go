@@ -247,14 +247,19 @@ func New(rooms Rooms, cfg Config) *Syncer {
 
 // Condemn decides that the pod has failed: from its next Sync or Kill on, its status
 // says so as soon as nothing of it runs, and Sync reports it as finished. Who wants
-// it ended sooner, or within another grace than the pod's own, has it killed. It does
-// not block; the first decision stands.
-func (s *Syncer) Condemn(uid types.UID, failure Failure) {
+// it ended sooner, or within another grace than the pod's own, has it killed. The
+// first decision stands. Of a pod that was not yet synced, or is over, nothing runs:
+// it is not condemned, and false returned. Condemn does not block.
+func (s *Syncer) Condemn(uid types.UID, failure Failure) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.records[uid] == nil {
+		return false
+	}
 	if _, ok := s.condemned[uid]; !ok {
 		s.condemned[uid] = failure
 	}
+	return true
 }
 
 func (s *Syncer) record(uid types.UID) *record {

@@ -79,11 +79,12 @@ func terminal(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
-// fail has the pod ended by a decision of the node.
+// fail has the pod ended by a decision of the node, unless it is for another.
 func (s *Syncer) fail(ctx context.Context, pod *corev1.Pod, rec *record, failure Failure) {
-	if rec.failure == nil {
-		s.warn(ctx, pod, nil, failure.Reason, failure.Message)
+	if rec.failure != nil {
+		return
 	}
+	s.warn(ctx, pod, nil, failure.Reason, failure.Message)
 	rec.failure = &failure
 }
 
