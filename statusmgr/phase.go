@@ -50,6 +50,8 @@ func (g *generator) truePhase(status *corev1.PodStatus) corev1.PodPhase {
 		return corev1.PodFailed
 	case g.Finished:
 		return finalPhase(status.ContainerStatuses)
+	case g.RestartingAll && g.previous.Phase == corev1.PodPending: // by an init container
+		return corev1.PodPending
 	case g.RestartingAll:
 		return corev1.PodRunning
 	default:

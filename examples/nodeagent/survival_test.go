@@ -217,6 +217,12 @@ func TestARuleRestartsAllContainers(t *testing.T) {
 		require.Equal(t, "web Running 2/2 0", s.agent.table())
 		time.Sleep(8 * time.Second) // init runs again first
 		assert.Equal(t, "web Running 2/2 2", s.agent.table())
+		for _, c := range s.agent.status("uid-web").ContainerStatuses {
+			last := c.LastTerminationState.Terminated
+			require.NotNil(t, last, c.Name)
+			assert.NotEqual(t, "ContainerStatusUnknown", last.Reason, "the end of each was seen")
+			assert.EqualValues(t, 1, c.RestartCount, c.Name)
+		}
 		time.Sleep(6 * time.Second)
 		assert.Equal(t, "web CrashLoopBackOff 1/2 2", s.agent.table(), "the second time after a pause")
 
@@ -230,6 +236,46 @@ func TestARuleRestartsAllContainers(t *testing.T) {
 		require.GreaterOrEqual(t, i, 0)
 		assert.Equal(t, corev1.ConditionFalse, status.Conditions[i].Status)
 	})
+}
+
+// Nothing but the removal of what has ended tells that there is something to do.
+func TestARestartOfAllThatStopsNothingGoesOnAtOnce(t *testing.T) {
+	for name, place := range map[string]func(*corev1.PodSpec){
+		"the only container": func(*corev1.PodSpec) {},
+		"an init container": func(spec *corev1.PodSpec) {
+			spec.InitContainers, spec.Containers = spec.Containers, []corev1.Container{{Name: "other", Image: "other"}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pod := podNamed("web", corev1.RestartPolicyNever, "app")
+				pod.Spec.Containers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
+				pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
+					Action: corev1.ContainerRestartRuleActionRestartAllContainers,
+					ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{
+						Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
+					},
+				}}
+				place(&pod.Spec)
+				s := &survivor{up: newCloud(pod), node: newNode(t, critest.Config{Scripts: []critest.Script{
+					{Container: "app", Runs: []critest.Run{{Duration: 5 * time.Second, ExitCode: 42}, {}}},
+				}})}
+				s.agent = s.start(s.up)
+				time.Sleep(4 * time.Second)
+				phase := s.agent.status("uid-web").Phase
+				time.Sleep(3 * time.Second)
+				assert.NotEmpty(t, s.runtime.ContainerID("web", "app"))
+				status := s.agent.status("uid-web")
+				assert.Equal(t, phase, status.Phase, "as it was")
+				for _, c := range append(status.InitContainerStatuses, status.ContainerStatuses...) {
+					if c.Name == "app" {
+						assert.EqualValues(t, 1, c.RestartCount)
+						assert.NotNil(t, c.State.Running)
+					}
+				}
+			})
+		})
+	}
 }
 
 // The time that a pod may be active goes on while no agent runs.

@@ -106,7 +106,7 @@ func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState
 			return fmt.Errorf("remove container %q: %w", c.Name(), err)
 		}
 	}
-	if todo.restartedBy != nil {
+	if todo.restartedBy != nil && len(todo.remove) > 0 {
 		s.armBackOff(*todo.restartedBy, rec)
 	}
 	return nil

@@ -91,3 +91,46 @@ func TestASidecarThatHasNotStartedHoldsUpTheNextOverARestartOfTheAgent(t *testin
 		})
 	}
 }
+
+// Wherever a restart of all is cut short, it is completed: who asked for it goes last.
+func TestARestartOfAllThatIsCutShortIsCompleted(t *testing.T) {
+	for name, left := range map[string]int{"after the stop": 0, "after one removal": 1, "after two": 2} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, critest.Config{})
+				pod := podOf("a", "b", "c")
+				pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+				pod.Spec.Containers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
+				pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
+					Action:    corev1.ContainerRestartRuleActionRestartAllContainers,
+					ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42}},
+				}}
+				pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "init"}}
+				_, err := s.syncer().Sync(t.Context(), pod)
+				require.NoError(t, err)
+				require.NoError(t, s.runtime.Exit(s.runtime.ContainerID("web", "init"), 0))
+				_, err = s.syncer().Sync(t.Context(), pod)
+				require.NoError(t, err)
+				require.Len(t, s.state(pod).Running(), 3)
+
+				require.NoError(t, s.runtime.Exit(s.runtime.ContainerID("web", "a"), 42))
+				_, err = s.syncerOn(&mortal{Runtime: s.client, removals: left}).Sync(t.Context(), pod)
+				require.NoError(t, err)
+				_, err = s.syncerOn(&mortal{Runtime: s.client, removals: left}).Sync(t.Context(), pod)
+				require.ErrorIs(t, err, errDead)
+				syncer := s.syncer()
+				for range 2 {
+					_, err = syncer.Sync(t.Context(), pod)
+					require.NoError(t, err)
+				}
+				require.NoError(t, s.runtime.Exit(s.runtime.ContainerID("web", "init"), 0))
+				_, err = syncer.Sync(t.Context(), pod)
+				require.NoError(t, err)
+				assert.Len(t, s.state(pod).Running(), 3)
+				for _, c := range s.state(pod).Running() {
+					assert.Equal(t, 1, c.RestartCount(), c.Name())
+				}
+			})
+		})
+	}
+}

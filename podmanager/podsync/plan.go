@@ -67,6 +67,8 @@ type known struct {
 	health  map[string]Health // of the running containers, by ID
 	limit   time.Duration     // the longest crash-loop delay
 	now     time.Time
+	// restartingAll: a restart of all containers was told of and is not over.
+	restartingAll bool
 }
 
 // planner collects the actions for one pod as observed at one time.
@@ -117,7 +119,7 @@ func usableSandbox(pod *corev1.Pod, state *cri.PodState) *runtimeapi.PodSandboxS
 // worthRestarting reports whether a pod that has lost its sandbox is to go on
 // in a new one: not when what had run is not to run again.
 func (p *planner) worthRestarting() bool {
-	if len(p.state.Containers) == 0 {
+	if len(p.state.Containers) == 0 || p.restartingAll {
 		return true
 	}
 	if slices.ContainsFunc(p.pod.Spec.InitContainers, p.failedForGood) {
@@ -148,6 +150,9 @@ func (p *planner) planSandbox() {
 	if len(p.state.Sandboxes) > 0 {
 		p.attempt = p.state.Sandboxes[0].GetMetadata().GetAttempt() + 1
 	}
+	if p.restartingAll { // what ended before is of no account
+		p.removeAll(nil)
+	}
 	if inits := p.pod.Spec.InitContainers; len(inits) > 0 {
 		p.startAfterBackOff(&inits[0], p.state.Newest(inits[0].Name), true)
 		return
@@ -155,7 +160,7 @@ func (p *planner) planSandbox() {
 	for i := range p.pod.Spec.Containers {
 		spec := &p.pod.Spec.Containers[i]
 		previous := p.state.Newest(spec.Name)
-		if previous == nil || shouldRestart(p.pod, spec, previous) {
+		if previous == nil || p.restartingAll || shouldRestart(p.pod, spec, previous) {
 			p.startAfterBackOff(spec, previous, false)
 		}
 	}
@@ -258,6 +263,7 @@ func (p *planner) inBackOff(spec *corev1.Container, ended time.Time) bool {
 func (p *planner) replace(spec *corev1.Container, previous *cri.Container, init bool) {
 	switch {
 	case previous == nil:
+	case slices.Contains(p.remove, previous): // with all others
 	case neverStarted(previous):
 		p.remove = append(p.remove, previous)
 	case mayRun(previous) && !p.newSandbox: // which stops everything

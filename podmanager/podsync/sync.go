@@ -37,7 +37,10 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	rec.dropGone(state)
 	s.linkLogs(pod, state, rec)
 	now := time.Now()
-	todo := plan(pod, recall(state, lastStatus(pod, rec)), known{rec.crashes, s.health(pod, state, rec), s.cfg.MaxCrashDelay, now})
+	before := lastStatus(pod, rec)
+	todo := plan(pod, recall(state, before), known{
+		rec.crashes, s.health(pod, state, rec), s.cfg.MaxCrashDelay, now, wasRestartingAll(before),
+	})
 	todo.planResizes(pod, state, s.wantedResources(pod), rec.resized)
 	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
 	rec.messages = messages(state, rec.messages)
@@ -59,11 +62,14 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	if todo.idle() {
 		return podmanager.Result{RetryAt: todo.retryAt}, s.keepCgroup(ctx, pod, rec)
 	}
-	before := maps.Clone(rec.failed)
+	failed := maps.Clone(rec.failed)
 	err = s.act(ctx, pod, state, todo, rec)
 	s.done(pod, rec)
-	if ctx.Err() == nil && !maps.Equal(before, rec.failed) {
+	if ctx.Err() == nil && !maps.Equal(failed, rec.failed) {
 		s.publish(pod, state, rec, todo)
+	}
+	if todo.restartedBy != nil && len(todo.remove) > 0 && err == nil {
+		todo.retryAt = time.Now() // what was removed wakes nobody
 	}
 	retryAt := earliest(todo.retryAt, retryTime(err))
 	if onlyWaiting(err) {
