@@ -91,6 +91,9 @@ func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState
 	}
 	var group errgroup.Group
 	for _, each := range todo.stop {
+		if each.sick {
+			rec.sick[each.container.GetId()] = true
+		}
 		end := time.Now().Add(each.grace)
 		hook := s.takePreStop(pod, each.container, firstOf(state.IPs), end, rec)
 		group.Go(func() error {

@@ -48,6 +48,54 @@ func TestAContainerThatFailsItsLivenessProbeIsRestarted(t *testing.T) {
 	})
 }
 
+// What ends well when it is told to end was told so because it was sick: its policy
+// is to run it again when it fails.
+func TestWhatAProbeHasEndedRunsAgainWhateverItsExitCode(t *testing.T) {
+	for name, restart := range map[string]bool{"the same agent": false, "another agent": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, critest.Config{Scripts: []critest.Script{{Runs: []critest.Run{{Term: critest.Term{ExitCode: 0}}}}}})
+				pod, syncer := podOf("a"), s.syncer()
+				pod.Spec.RestartPolicy = corev1.RestartPolicyOnFailure
+				sync := func() {
+					t.Helper()
+					result, err := syncer.Sync(t.Context(), pod)
+					require.NoError(t, err)
+					require.False(t, result.Finished)
+				}
+				sync()
+				for range 2 {
+					s.sicken(s.runtime.ContainerID("web", "a"), podsync.LivenessProbe)
+					sync()
+				}
+				ended := s.state(pod).Newest("a")
+				require.True(t, ended.Exited(), "the second time it waits")
+				require.Zero(t, ended.GetExitCode())
+				time.Sleep(time.Second)
+				sync()
+				assert.Equal(t, "CrashLoopBackOff", s.last().Waiting["a"].Reason)
+				assert.True(t, s.last().Restarting[ended.GetId()])
+				if restart {
+					pod.Status.Phase = corev1.PodRunning
+					pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+						Name: "a", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
+						LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ContainerID: "critest://" + ended.GetId()}},
+					}}
+					syncer = s.syncer()
+				}
+				time.Sleep(10 * time.Second)
+				sync()
+				assert.Len(t, s.state(pod).Running(), 1)
+
+				require.NoError(t, s.runtime.Exit(s.runtime.ContainerID("web", "a"), 0))
+				result, err := syncer.Sync(t.Context(), pod)
+				require.NoError(t, err)
+				assert.True(t, result.Finished, "by itself it ends well")
+			})
+		})
+	}
+}
+
 func TestProbesEndNothingWhileAPodIsKilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, critest.Config{})

@@ -38,6 +38,8 @@ type stop struct {
 	container *cri.Container
 	why       string
 	grace     time.Duration
+	// sick: it is ended for a failed probe, and to be started again.
+	sick bool
 }
 
 type start struct {
@@ -67,6 +69,8 @@ type known struct {
 	health  map[string]Health // of the running containers, by ID
 	limit   time.Duration     // the longest crash-loop delay
 	now     time.Time
+	// sick are the containers that a failed probe has had ended, by ID.
+	sick map[string]bool
 	// restartingAll: a restart of all containers was told of and is not over.
 	restartingAll bool
 }
@@ -128,7 +132,7 @@ func (p *planner) worthRestarting() bool {
 	for i := range p.pod.Spec.Containers {
 		spec := &p.pod.Spec.Containers[i]
 		if previous := p.state.Newest(spec.Name); previous != nil {
-			if shouldRestart(p.pod, spec, previous) {
+			if p.shouldRestart(spec, previous) {
 				return true
 			}
 		} else if policyOf(p.pod, spec) != corev1.RestartPolicyNever {
@@ -160,7 +164,7 @@ func (p *planner) planSandbox() {
 	for i := range p.pod.Spec.Containers {
 		spec := &p.pod.Spec.Containers[i]
 		previous := p.state.Newest(spec.Name)
-		if previous == nil || p.restartingAll || shouldRestart(p.pod, spec, previous) {
+		if previous == nil || p.restartingAll || p.shouldRestart(spec, previous) {
 			p.startAfterBackOff(spec, previous, false)
 		}
 	}
@@ -207,7 +211,7 @@ func (p *planner) planContainer(spec *corev1.Container) {
 		p.start = append(p.start, start{spec: spec})
 	case p.planLiving(spec, current, false):
 		p.alive = true
-	case shouldRestart(p.pod, spec, current):
+	case p.shouldRestart(spec, current):
 		p.alive = true
 		p.startAfterBackOff(spec, current, false)
 	}
@@ -285,7 +289,7 @@ func (p *planner) stopLiving(c *cri.Container) {
 
 // end stops a container within the pod's grace period.
 func (p *planner) end(c *cri.Container, why string) {
-	p.stop = append(p.stop, stop{c, why, gracePeriod(p.pod)})
+	p.stop = append(p.stop, stop{container: c, why: why, grace: gracePeriod(p.pod)})
 }
 
 func (p *planner) wait(container string, why corev1.ContainerStateWaiting, until time.Time) {

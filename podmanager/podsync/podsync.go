@@ -117,6 +117,9 @@ type Observation struct {
 	Waiting map[string]corev1.ContainerStateWaiting
 	// Messages are what ended containers left to say, by container ID.
 	Messages map[string]string
+	// Restarting are the ended containers, by ID, that run again whatever their exit
+	// code is, as a failed probe has had them ended.
+	Restarting map[string]bool
 	// RestartingAll: all containers are being restarted by a restart rule of one.
 	RestartingAll bool
 	// Failure is why the node ends the pod, nil if it does not.
@@ -222,6 +225,9 @@ type record struct {
 	published corev1.PodStatus
 	// resized tells to what running containers were resized, by ID.
 	resized map[string]string
+	// sick are the containers that a failed probe has had ended, to be started again,
+	// by ID.
+	sick map[string]bool
 	// hooked are the containers whose preStop hook was begun, by ID.
 	hooked map[string]bool
 	// messages of the ended containers, by ID: each is read once.
@@ -269,7 +275,7 @@ func (s *Syncer) record(uid types.UID) *record {
 	if rec == nil {
 		rec = &record{
 			crashes: map[string]crash{}, failed: map[string]corev1.ContainerStateWaiting{},
-			resized: map[string]string{}, hooked: map[string]bool{},
+			resized: map[string]string{}, hooked: map[string]bool{}, sick: map[string]bool{},
 		}
 		s.records[uid] = rec
 	}
@@ -282,7 +288,9 @@ func (s *Syncer) record(uid types.UID) *record {
 // dropGone forgets the containers that the runtime has no more.
 func (r *record) dropGone(state *cri.PodState) {
 	maps.DeleteFunc(r.resized, func(id, _ string) bool { return !has(state, id) })
-	maps.DeleteFunc(r.hooked, func(id string, _ bool) bool { return !has(state, id) })
+	for _, containers := range []map[string]bool{r.hooked, r.sick} {
+		maps.DeleteFunc(containers, func(id string, _ bool) bool { return !has(state, id) })
+	}
 }
 
 func has(state *cri.PodState, id string) bool {

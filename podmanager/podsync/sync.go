@@ -38,8 +38,12 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	s.linkLogs(pod, state, rec)
 	now := time.Now()
 	before := lastStatus(pod, rec)
+	if rec.published.Phase == "" {
+		rec.noteSick(state, pod.Status)
+	}
 	todo := plan(pod, recall(state, before), known{
-		rec.crashes, s.health(pod, state, rec), s.cfg.MaxCrashDelay, now, wasRestartingAll(before),
+		crashes: rec.crashes, health: s.health(pod, state, rec), limit: s.cfg.MaxCrashDelay, now: now,
+		sick: rec.sick, restartingAll: wasRestartingAll(before),
 	})
 	todo.planResizes(pod, state, s.wantedResources(pod), rec.resized)
 	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
@@ -101,6 +105,6 @@ func (s *Syncer) publish(pod *corev1.Pod, state *cri.PodState, rec *record, todo
 	maps.Copy(waiting, todo.waiting)
 	rec.published = s.rooms.Status(pod, Observation{
 		State: state, Waiting: waiting, Messages: rec.messages, Failure: rec.failure,
-		RestartingAll: restartingAll(pod, state, todo, lastStatus(pod, rec)),
+		Restarting: maps.Clone(rec.sick), RestartingAll: restartingAll(pod, state, todo, lastStatus(pod, rec)),
 	})
 }
