@@ -238,6 +238,55 @@ func TestARuleRestartsAllContainers(t *testing.T) {
 	})
 }
 
+// Whatever happens in the middle of a restart of all, all run in the end, and the pod
+// is never said to have ended.
+func TestARestartOfAllSurvives(t *testing.T) {
+	for name, happens := range map[string]func(*survivor){
+		"nothing":              func(*survivor) {},
+		"an agent restart":     func(s *survivor) { s.restartAgent(0) },
+		"a long agent restart": func(s *survivor) { s.restartAgent(time.Minute) },
+		"a runtime restart":    func(s *survivor) { s.runtime.Restart(time.Second) },
+		"a reboot":             func(s *survivor) { s.runtime.Reboot(critest.RebootOptions{}) },
+		"a wiping reboot":      func(s *survivor) { s.runtime.Reboot(critest.RebootOptions{Wipe: true}) },
+	} {
+		const stopped = 2 * time.Second // which is how long it takes
+		for _, when := range []time.Duration{time.Second, stopped - time.Millisecond, stopped, stopped + time.Millisecond, stopped + time.Second} {
+			t.Run(fmt.Sprintf("%s after %v", name, when), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					pod := podNamed("web", corev1.RestartPolicyNever, "app", "stubborn", "done")
+					pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "init", RestartPolicy: new(corev1.ContainerRestartPolicyOnFailure)}}
+					pod.Spec.Containers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
+					pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
+						Action: corev1.ContainerRestartRuleActionRestartAllContainers,
+						ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{
+							Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
+						},
+					}}
+					s := &survivor{up: newCloud(pod), node: newNode(t, critest.Config{Scripts: []critest.Script{
+						{Container: "init", Runs: []critest.Run{{Duration: time.Second}}},
+						{Container: "stubborn", Runs: []critest.Run{{Term: critest.Term{Ignore: true}}}},
+						{Container: "done", Runs: []critest.Run{{Duration: time.Second}, {}}},
+					}})}
+					s.agent = s.start(s.up)
+					time.Sleep(5 * time.Second)
+					require.Equal(t, "web Running 2/3 0", s.agent.table())
+					s.crash(42)
+					time.Sleep(when)
+					happens(s)
+					for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+						phase := s.agent.status("uid-web").Phase
+						require.NotContains(t, []corev1.PodPhase{corev1.PodFailed, corev1.PodSucceeded}, phase)
+					}
+					for _, c := range s.agent.status("uid-web").ContainerStatuses {
+						assert.NotNil(t, c.State.Running, c.Name)
+						assert.Positive(t, c.RestartCount, c.Name)
+					}
+				})
+			})
+		}
+	}
+}
+
 // Nothing but the removal of what has ended tells that there is something to do.
 func TestARestartOfAllThatStopsNothingGoesOnAtOnce(t *testing.T) {
 	for name, place := range map[string]func(*corev1.PodSpec){

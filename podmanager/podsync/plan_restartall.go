@@ -78,9 +78,9 @@ func restartingAll(pod *corev1.Pod, state *cri.PodState, todo actions, before co
 	if todo.restartedBy != nil {
 		return true
 	}
-	return wasRestartingAll(before) && slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
+	return wasRestartingAll(before) && (todo.newSandbox || slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
 		return state.Newest(c.Name) == nil
-	})
+	}))
 }
 
 func wasRestartingAll(status corev1.PodStatus) bool {

@@ -106,6 +106,8 @@ func TestARestartOfAllForgetsEarlierEnds(t *testing.T) {
 	assert.True(t, restartingAll(pod, empty, actions{}, status))
 	assert.True(t, restartingAll(pod, half, actions{}, status))
 	assert.False(t, restartingAll(pod, whole, actions{}, status))
+	assert.True(t, restartingAll(pod, whole, actions{newSandbox: true}, status), "those of the lost sandbox go")
 	assert.False(t, restartingAll(pod, half, actions{}, corev1.PodStatus{}))
+	assert.False(t, restartingAll(pod, whole, actions{newSandbox: true}, corev1.PodStatus{}))
 	assert.True(t, restartingAll(pod, whole, actions{restartedBy: &start{}}, corev1.PodStatus{}))
 }
