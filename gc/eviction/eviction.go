@@ -69,8 +69,9 @@ type Config struct {
 	// Default 5 minutes.
 	Transition time.Duration
 
-	// Active returns the pods that have not ended; they are shared and not changed.
-	// It must not block. Nil has none.
+	// Active returns the pods that have begun and not ended; they are shared and not
+	// changed. One that only waits for its turn uses nothing, and must not go in place
+	// of one that does. It must not block. Nil has none.
 	Active func() []*corev1.Pod
 	// Request is what a pod requests of a resource, in bytes. Nil: nothing.
 	Request func(pod *corev1.Pod, name corev1.ResourceName) int64
