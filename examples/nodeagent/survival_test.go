@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -285,6 +286,35 @@ func TestARestartOfAllSurvives(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A pod that is restarted as a whole again and again does not fill the disk: of each
+// container the logs of this run and the last one stay.
+func TestRestartsOfAllLeaveNoPileOfLogs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pod := podNamed("web", corev1.RestartPolicyNever, "app", "helper")
+		pod.Spec.Containers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
+		pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
+			Action: corev1.ContainerRestartRuleActionRestartAllContainers,
+			ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{
+				Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
+			},
+		}}
+		words := []critest.Log{{Text: "hello"}}
+		s := &survivor{up: newCloud(pod), node: newNode(t, critest.Config{Scripts: []critest.Script{
+			{Container: "app", Runs: []critest.Run{{Duration: 5 * time.Second, ExitCode: 42, Logs: words}}},
+			{Container: "helper", Runs: []critest.Run{{Logs: words}}},
+		}})}
+		s.agent = s.start(s.up)
+		time.Sleep(time.Hour)
+		require.Greater(t, s.app().RestartCount, int32(10))
+		logs, err := filepath.Glob(filepath.Join(s.opts.podLogs, "*", "*", "*.log"))
+		require.NoError(t, err)
+		assert.Len(t, logs, 4)
+		links, err := filepath.Glob(filepath.Join(s.opts.containerLogs, "*"))
+		require.NoError(t, err)
+		assert.LessOrEqual(t, len(links), 4)
+	})
 }
 
 // Nothing but the removal of what has ended tells that there is something to do.
