@@ -71,6 +71,7 @@ func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodS
 		Waiting:       seen.Waiting,
 		Messages:      seen.Messages,
 		Health:        a.healthOf(seen.State),
+		Restarting:    seen.Restarting,
 		RestartingAll: seen.RestartingAll,
 		Failure:       (*statusmgr.Failure)(seen.Failure),
 		RuntimeName:   a.runtime.RuntimeName(),

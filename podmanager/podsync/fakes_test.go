@@ -280,7 +280,16 @@ var errDead = errors.New("the agent is dead")
 // call that is under way is made, but the caller does not learn of it.
 type mortal struct {
 	podsync.Runtime
-	left int
+	left     int
+	removals int // of containers, which count apart
+}
+
+func (m *mortal) RemoveContainer(ctx context.Context, id string) error {
+	m.removals--
+	if m.removals < 0 {
+		return errDead
+	}
+	return m.Runtime.RemoveContainer(ctx, id)
 }
 
 func (m *mortal) spend() error {

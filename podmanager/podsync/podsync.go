@@ -133,6 +133,9 @@ type Observation struct {
 	Waiting map[string]corev1.ContainerStateWaiting
 	// Messages are what ended containers left to say, by container ID.
 	Messages map[string]string
+	// Restarting are the ended containers, by ID, that run again whatever their exit
+	// code is, as a failed probe has had them ended.
+	Restarting map[string]bool
 	// RestartingAll: all containers are being restarted by a restart rule of one.
 	RestartingAll bool
 	// Failure is why the node ends the pod, nil if it does not.
@@ -240,6 +243,9 @@ type record struct {
 	published corev1.PodStatus
 	// resized tells to what running containers were resized, by ID.
 	resized map[string]string
+	// sick are the containers that a failed probe has had ended, to be started again,
+	// by ID.
+	sick map[string]bool
 	// hooked are the containers whose preStop hook was begun, by ID.
 	hooked map[string]bool
 	// messages of the ended containers, by ID: each is read once.
@@ -268,14 +274,19 @@ func New(rooms Rooms, cfg Config) *Syncer {
 
 // Condemn decides that the pod has failed: from its next Sync or Kill on, its status
 // says so as soon as nothing of it runs, and Sync reports it as finished. Who wants
-// it ended sooner, or within another grace than the pod's own, has it killed. It does
-// not block; the first decision stands.
-func (s *Syncer) Condemn(uid types.UID, failure Failure) {
+// it ended sooner, or within another grace than the pod's own, has it killed. The
+// first decision stands. Of a pod that was not yet synced, or is over, nothing runs:
+// it is not condemned, and false returned. Condemn does not block.
+func (s *Syncer) Condemn(uid types.UID, failure Failure) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.records[uid] == nil {
+		return false
+	}
 	if _, ok := s.condemned[uid]; !ok {
 		s.condemned[uid] = failure
 	}
+	return true
 }
 
 func (s *Syncer) record(uid types.UID) *record {
@@ -285,7 +296,7 @@ func (s *Syncer) record(uid types.UID) *record {
 	if rec == nil {
 		rec = &record{
 			crashes: map[string]crash{}, failed: map[string]corev1.ContainerStateWaiting{},
-			resized: map[string]string{}, hooked: map[string]bool{},
+			resized: map[string]string{}, hooked: map[string]bool{}, sick: map[string]bool{},
 		}
 		s.records[uid] = rec
 	}
@@ -298,7 +309,9 @@ func (s *Syncer) record(uid types.UID) *record {
 // dropGone forgets the containers that the runtime has no more.
 func (r *record) dropGone(state *cri.PodState) {
 	maps.DeleteFunc(r.resized, func(id, _ string) bool { return !has(state, id) })
-	maps.DeleteFunc(r.hooked, func(id string, _ bool) bool { return !has(state, id) })
+	for _, containers := range []map[string]bool{r.hooked, r.sick} {
+		maps.DeleteFunc(containers, func(id string, _ bool) bool { return !has(state, id) })
+	}
 }
 
 func has(state *cri.PodState, id string) bool {

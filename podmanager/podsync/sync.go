@@ -38,7 +38,14 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	rec.dropGone(state)
 	s.linkLogs(pod, state, rec)
 	now := time.Now()
-	todo := plan(pod, recall(state, lastStatus(pod, rec)), known{rec.crashes, s.health(pod, state, rec), s.cfg.MaxCrashDelay, now})
+	before := lastStatus(pod, rec)
+	if rec.published.Phase == "" {
+		rec.noteSick(state, pod.Status)
+	}
+	todo := plan(pod, recall(state, before), known{
+		crashes: rec.crashes, health: s.health(pod, state, rec), limit: s.cfg.MaxCrashDelay, now: now,
+		sick: rec.sick, restartingAll: wasRestartingAll(before),
+	})
 	todo.planResizes(pod, state, s.wantedResources(pod), rec.resized)
 	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
 	rec.messages = messages(state, rec.messages)
@@ -60,11 +67,14 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	if todo.idle() {
 		return podmanager.Result{RetryAt: todo.retryAt}, s.keep(ctx, pod, rec)
 	}
-	before := maps.Clone(rec.failed)
+	failed := maps.Clone(rec.failed)
 	err = s.act(ctx, pod, state, todo, rec)
 	s.done(pod, rec)
-	if ctx.Err() == nil && !maps.Equal(before, rec.failed) {
+	if ctx.Err() == nil && !maps.Equal(failed, rec.failed) {
 		s.publish(pod, state, rec, todo)
+	}
+	if todo.restartedBy != nil && len(todo.remove) > 0 && err == nil {
+		todo.retryAt = time.Now() // what was removed wakes nobody
 	}
 	retryAt := earliest(todo.retryAt, retryTime(err))
 	if onlyWaiting(err) {
@@ -90,11 +100,12 @@ func terminal(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
-// fail has the pod ended by a decision of the node.
+// fail has the pod ended by a decision of the node, unless it is for another.
 func (s *Syncer) fail(ctx context.Context, pod *corev1.Pod, rec *record, failure Failure) {
-	if rec.failure == nil {
-		s.warn(ctx, pod, nil, failure.Reason, failure.Message)
+	if rec.failure != nil {
+		return
 	}
+	s.warn(ctx, pod, nil, failure.Reason, failure.Message)
 	rec.failure = &failure
 }
 
@@ -105,6 +116,6 @@ func (s *Syncer) publish(pod *corev1.Pod, state *cri.PodState, rec *record, todo
 	maps.Copy(waiting, todo.waiting)
 	rec.published = s.rooms.Status(pod, Observation{
 		State: state, Waiting: waiting, Messages: rec.messages, Failure: rec.failure,
-		RestartingAll: restartingAll(pod, state, todo, lastStatus(pod, rec)),
+		Restarting: maps.Clone(rec.sick), RestartingAll: restartingAll(pod, state, todo, lastStatus(pod, rec)),
 	})
 }
