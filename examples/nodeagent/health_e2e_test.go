@@ -109,6 +109,7 @@ func readyOverRestart(b *board) {
 	b.awaitLines(10*time.Second, "health Running 1/1 0")
 	since := b.condition(corev1.PodReady).LastTransitionTime
 
+	time.Sleep(6 * time.Second) // what changes within five seconds is one write of the store
 	agent.kill()
 	b.start()
 	seen := map[string]bool{}
