@@ -71,6 +71,7 @@ func TestE2E(t *testing.T) {
 				{"an ephemeral container joins a running pod", debuggedPod},
 				{"probes end, restart and hide containers", probedPod},
 				{"readiness outlives the agent", readyOverRestart},
+				{"a rule restarts all containers", restartedAsAWhole},
 				{"short of memory, the node evicts who exceeds its request", shortOfMemory},
 				{"short of disk, the node evicts who fills it", shortOfDisk},
 				{"a hundred pods at once, and one that cannot start", manyPods},
