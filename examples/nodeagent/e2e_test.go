@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -155,11 +156,18 @@ func (b *board) cgroups() []string {
 	return all
 }
 
-// clearCgroups removes what agents leave.
+// clearCgroups removes what agents leave, and kills what the runtime has lost track of
+// when the start of a sandbox was torn.
 func (b *board) clearCgroups() {
 	b.await(30*time.Second, "no cgroup is left", func() bool {
 		all := b.cgroups()
 		for _, cgroup := range slices.Backward(all) {
+			processes, _ := os.ReadFile(filepath.Join(cgroup, "cgroup.procs"))
+			for _, pid := range strings.Fields(string(processes)) {
+				if number, err := strconv.Atoi(pid); err == nil {
+					_ = syscall.Kill(number, syscall.SIGKILL)
+				}
+			}
 			_ = os.Remove(cgroup)
 		}
 		return len(all) == 0
