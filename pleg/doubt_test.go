@@ -121,3 +121,40 @@ func TestLostAndRegainedTrustIsLoggedOnceEach(t *testing.T) {
 		assert.Len(t, logs.TakeAll(), 1, "that they are trusted again")
 	})
 }
+
+func TestWhatHappensAfterAStreamBrokeIsFoundWithinAShortPeriod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runtime := newFakeRuntime()
+		runtime.addPod("a")
+		talker := &talker{runtime, make(chan *runtimeapi.ContainerEventResponse)}
+		g, told := start(t, talker, pleg.Config{})
+		time.Sleep(15 * time.Second)
+		require.True(t, g.Metrics().Eventful)
+		told.take()
+		close(talker.say)
+		synctest.Wait()
+		flip(runtime, "a")
+		time.Sleep(1100 * time.Millisecond)
+		assert.Equal(t, []types.UID{"a"}, told.take())
+		assert.Zero(t, g.Metrics().EventsLost)
+	})
+}
+
+// Changes that we look for ourselves, as after our own actions, are no proof of events.
+func TestWhatWasFoundWithoutAnEventProvesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runtime := newFakeRuntime()
+		runtime.addPod("a")
+		g, _ := start(t, &talker{runtime, make(chan *runtimeapi.ContainerEventResponse)}, pleg.Config{})
+		time.Sleep(5 * time.Second)
+		flip(runtime, "a")
+		time.Sleep(20 * time.Second)
+		require.Equal(t, 1, g.Metrics().EventsLost)
+		for range 50 {
+			flip(runtime, "a")
+			g.Refresh("a")
+			time.Sleep(1300 * time.Millisecond)
+		}
+		assert.False(t, g.Metrics().Eventful)
+	})
+}
