@@ -131,6 +131,7 @@ func (a *agent) newSyncer(opts options, logger *zap.Logger) *podsync.Syncer {
 		Volumes:  a.volumes,
 		Status:   a.setStatus,
 		Health:   a.health,
+		Fits:     a.fits,
 	}
 	if opts.cgroupRoot != "" && opts.runtime != memory {
 		a.cgroups = podcgroup.New(a.runtime, podcgroup.Config{Root: opts.cgroupRoot, Ready: a.complete.Load, Removed: a.removed, Logger: logger})

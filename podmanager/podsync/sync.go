@@ -18,7 +18,7 @@ import (
 const blindRetry = 5 * time.Second
 
 // Sync observes the pod, publishes its status and does what brings its
-// containers closer to its spec. It blocks for as long as an image pull takes;
+// containers closer to its spec, as far as the node has the resources. It blocks for as long as an image pull takes;
 // when ctx ends it stops between two steps. It is idempotent. While the observer
 // is not healthy it does nothing.
 //
@@ -36,19 +36,21 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	}
 	rec.dropGone(state)
 	s.linkLogs(pod, state, rec)
-	now := time.Now()
+	now, asked := time.Now(), pod
+	pod = s.allocate(ctx, asked, rec)
 	todo := plan(pod, recall(state, lastStatus(pod, rec)), known{rec.crashes, s.health(pod, state, rec), s.cfg.MaxCrashDelay, now})
 	todo.planResizes(pod, state, s.wantedResources(pod), rec.resized)
+	rec.noteResize(todo)
 	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
 	rec.messages = messages(state, rec.messages)
 	if passed(deadline(pod, rec.published), now) {
 		s.fail(ctx, pod, rec, deadlineExceeded)
 	}
-	s.publish(pod, state, rec, todo)
+	s.publish(asked, state, rec, todo)
 	if rec.failure != nil || terminal(rec.published.Phase) {
 		return podmanager.Result{Finished: true}, nil
 	}
-	todo.retryAt = earliest(todo.retryAt, deadline(pod, rec.published))
+	todo.retryAt = earliest(earliest(todo.retryAt, deadline(pod, rec.published)), rec.resize.retryAt(now))
 	s.warnOfBackOff(ctx, pod, todo.waiting)
 	if todo.finished {
 		return podmanager.Result{Finished: true, RetryAt: todo.retryAt}, nil
@@ -59,11 +61,14 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	if todo.idle() {
 		return podmanager.Result{RetryAt: todo.retryAt}, s.keepCgroup(ctx, pod, rec)
 	}
-	before := maps.Clone(rec.failed)
+	before, trouble := maps.Clone(rec.failed), rec.resize.Error
 	err = s.act(ctx, pod, state, todo, rec)
 	s.done(pod, rec)
-	if ctx.Err() == nil && !maps.Equal(before, rec.failed) {
-		s.publish(pod, state, rec, todo)
+	if ctx.Err() == nil && (!maps.Equal(before, rec.failed) || trouble != rec.resize.Error) {
+		s.publish(asked, state, rec, todo)
+	}
+	if err == nil && rec.resize.Acting {
+		todo.retryAt = time.Now() // what the containers have now is news
 	}
 	retryAt := earliest(todo.retryAt, retryTime(err))
 	if onlyWaiting(err) {
@@ -93,7 +98,7 @@ func (s *Syncer) publish(pod *corev1.Pod, state *cri.PodState, rec *record, todo
 	waiting := maps.Clone(rec.failed)
 	maps.Copy(waiting, todo.waiting)
 	rec.published = s.rooms.Status(pod, Observation{
-		State: state, Waiting: waiting, Messages: rec.messages, Failure: rec.failure,
+		State: state, Waiting: waiting, Messages: rec.messages, Resize: rec.resize, Failure: rec.failure,
 		RestartingAll: restartingAll(pod, state, todo, lastStatus(pod, rec)),
 	})
 }
