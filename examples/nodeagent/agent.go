@@ -100,7 +100,8 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		OnResult: func(uid types.UID) { a.pods.Wake(uid) }, OnEvent: a.onPodEvent, Command: podspec.ProbeCommand, Logger: logger,
 	})
 	a.puller = imagepull.New(runtime, imagepull.Config{
-		DockerConfig: opts.dockerConfig, CredentialProviders: plugins, Recorder: a.events, Logger: logger,
+		DockerConfig: opts.dockerConfig, CredentialProviders: plugins, Records: filepath.Join(opts.root, "image_manager"),
+		Recorder: a.events, Logger: logger,
 	})
 	a.volumes = volume.New(volume.Config{Root: opts.root, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
 	a.syncer = a.newSyncer(opts, logger)
