@@ -3,6 +3,7 @@ package metaclient_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +18,7 @@ import (
 
 // eventUpstream also takes events.
 type eventUpstream struct {
-	watchFunc
+	*fakeUpstream
 	report func(ctx context.Context, event *corev1.Event) error
 }
 
@@ -25,47 +26,106 @@ func (u eventUpstream) ReportEvent(ctx context.Context, event *corev1.Event) err
 	return u.report(ctx, event)
 }
 
-func started() *corev1.Event {
-	return &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a.1"}, Reason: "Started", Count: 3}
+func event(name string, count int32) *corev1.Event {
+	return &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Reason: "Started", Count: count}
 }
 
-func TestEventIsReportedUpstreamAndNotStored(t *testing.T) {
-	path := storePath(t)
-	fill(t, path, pod("a"))
-	before := readFile(t, path)
-	var got []*corev1.Event
-	offline := errors.New("no route to cloud")
-	var answer error
-	c := mustOpen(t, path, eventUpstream{silent, func(_ context.Context, event *corev1.Event) error {
-		got = append(got, event.DeepCopy())
-		return answer
-	}}, metaclient.Config{})
+// inbox is what an upstream was told.
+type inbox struct {
+	mu     sync.Mutex
+	events []*corev1.Event
+	answer error
+}
 
-	event := started()
-	require.NoError(t, c.ReportEvent(t.Context(), event))
-	answer = offline
-	err := c.ReportEvent(t.Context(), event)
-	require.ErrorIs(t, err, offline)
-	require.ErrorContains(t, err, "report event default/a.1")
-	assert.Equal(t, []*corev1.Event{started(), started()}, got)
-	assert.Equal(t, started(), event, "the reported event is the caller's")
-	assert.Equal(t, before, readFile(t, path))
+func (i *inbox) take(_ context.Context, event *corev1.Event) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.events = append(i.events, event.DeepCopy())
+	return i.answer
+}
+
+func (i *inbox) got() []*corev1.Event {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return append([]*corev1.Event(nil), i.events...)
+}
+
+func TestEventThatIsTakenAtOnceIsNeverWritten(t *testing.T) {
+	path := storePath(t)
+	synctest.Test(t, func(t *testing.T) {
+		var in inbox
+		up := newFakeUpstream()
+		c := mustOpen(t, path, eventUpstream{up, in.take}, metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		require.NoError(t, up.deliver(pod("a")))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		before := readFile(t, path)
+		given := event("a.1", 3)
+		require.NoError(t, c.ReportEvent(t.Context(), given))
+		synctest.Wait()
+		assert.Equal(t, []*corev1.Event{event("a.1", 3)}, in.got())
+		assert.Equal(t, event("a.1", 3), given, "the reported event is the caller's")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		unchanged(t, before, path)
+		assert.Len(t, in.got(), 1)
+	})
 }
 
 func TestEventForAnUpstreamThatTakesNone(t *testing.T) {
 	c := mustOpen(t, storePath(t), watchFunc(silent), metaclient.Config{})
-	assert.NoError(t, c.ReportEvent(t.Context(), started()))
+	require.NoError(t, c.ReportEvent(t.Context(), event("a.1", 1)))
+	assert.Zero(t, c.Health().Unsent)
 }
 
-func TestEventReportHasADeadline(t *testing.T) {
-	path := storePath(t)
+func TestReportHasADeadlineAndIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := mustOpen(t, path, eventUpstream{silent, func(ctx context.Context, _ *corev1.Event) error {
+		var waits []time.Duration
+		up := newFakeUpstream()
+		c := mustOpen(t, storePath(t), eventUpstream{up, func(ctx context.Context, _ *corev1.Event) error {
+			began := time.Now()
+			if len(waits) == 2 {
+				return nil
+			}
 			<-ctx.Done()
+			waits = append(waits, time.Since(began))
 			return ctx.Err()
 		}}, metaclient.Config{})
-		began := time.Now()
-		require.ErrorIs(t, c.ReportEvent(t.Context(), started()), context.DeadlineExceeded)
-		assert.Equal(t, 10*time.Second, time.Since(began))
+		stop := start(t, c)
+		defer stop()
+		require.NoError(t, up.deliver())
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.NoError(t, c.ReportEvent(t.Context(), event("a.1", 1)))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, []time.Duration{10 * time.Second, 10 * time.Second}, waits)
+		assert.Zero(t, c.Health().Unsent)
+	})
+}
+
+func TestReportThatIsNeverTakenDoesNotHoldUpOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		taken := map[string]bool{}
+		up := newFakeUpstream()
+		c := mustOpen(t, storePath(t), eventUpstream{up, func(_ context.Context, e *corev1.Event) error {
+			if e.Name == "poison" {
+				return errors.New("no")
+			}
+			taken[e.Name] = true
+			return nil
+		}}, metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		require.NoError(t, up.deliver())
+		for _, name := range []string{"poison", "a", "b", "c"} {
+			require.NoError(t, c.ReportEvent(t.Context(), event(name, 1)))
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, map[string]bool{"a": true, "b": true, "c": true}, taken)
+		assert.Equal(t, 1, c.Health().Unsent)
 	})
 }

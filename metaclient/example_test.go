@@ -14,10 +14,10 @@ import (
 // cloud is a control plane of your own. This one wants a single pod, for ever.
 type cloud struct{}
 
-func (cloud) Watch(ctx context.Context, deliver func([]*corev1.Pod) error) error {
+func (cloud) Watch(ctx context.Context, sink metaclient.Sink) error {
 	web := &corev1.Pod{}
 	web.Namespace, web.Name, web.UID = "default", "web", "4711"
-	if err := deliver([]*corev1.Pod{web}); err != nil {
+	if err := sink.Pods(ctx, []*corev1.Pod{web}); err != nil {
 		return err
 	}
 	<-ctx.Done()

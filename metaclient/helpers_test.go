@@ -1,6 +1,7 @@
 package metaclient_test
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
@@ -25,19 +27,21 @@ func TestMain(m *testing.M) {
 type fakeUpstream struct {
 	sets  chan []*corev1.Pod
 	taken chan error
+	sink  metaclient.Sink // of the last Watch; for who has delivered a set to it
 }
 
 func newFakeUpstream() *fakeUpstream {
 	return &fakeUpstream{sets: make(chan []*corev1.Pod), taken: make(chan error)}
 }
 
-func (f *fakeUpstream) Watch(ctx context.Context, deliver func([]*corev1.Pod) error) error {
+func (f *fakeUpstream) Watch(ctx context.Context, sink metaclient.Sink) error {
+	f.sink = sink
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case pods := <-f.sets:
-			err := deliver(pods)
+			err := sink.Pods(ctx, pods)
 			f.taken <- err
 			if err != nil {
 				return err
@@ -55,8 +59,8 @@ func (f *fakeUpstream) deliver(pods ...*corev1.Pod) error {
 // watchFunc is an Upstream made of one function.
 type watchFunc func(ctx context.Context, deliver func([]*corev1.Pod) error) error
 
-func (w watchFunc) Watch(ctx context.Context, deliver func([]*corev1.Pod) error) error {
-	return w(ctx, deliver)
+func (w watchFunc) Watch(ctx context.Context, sink metaclient.Sink) error {
+	return w(ctx, func(pods []*corev1.Pod) error { return sink.Pods(ctx, pods) })
 }
 
 func silent(ctx context.Context, _ func([]*corev1.Pod) error) error {
@@ -66,7 +70,7 @@ func silent(ctx context.Context, _ func([]*corev1.Pod) error) error {
 
 // reportingUpstream also takes reports.
 type reportingUpstream struct {
-	watchFunc
+	metaclient.Upstream
 	report func(ctx context.Context, pod *corev1.Pod) error
 }
 
@@ -191,6 +195,12 @@ func readFile(t *testing.T, path string) []byte {
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	return data
+}
+
+// unchanged asserts that the file is, byte for byte, what it was.
+func unchanged(t *testing.T, before []byte, path string) {
+	t.Helper()
+	assert.True(t, bytes.Equal(before, readFile(t, path)), "the file was written")
 }
 
 func at(seconds int64) metav1.Time { return metav1.NewTime(time.Unix(seconds, 0)) }

@@ -1,9 +1,13 @@
 package metaclient
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"reflect"
+	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -11,12 +15,17 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/metaclient/internal/quantity"
+	"github.com/edged-project/edged/metaclient/internal/store"
 )
 
 // intake takes the upstream's sets in. Run's goroutine owns it.
 type intake struct {
 	client   *Client
 	rejected map[rejection]bool // as last reported
+	// What was asked for since the upstream is there.
+	since       time.Time
+	tried       map[Ref]bool
+	triedTokens map[string]bool
 }
 
 // rejection is a pod that is set aside, and why.
@@ -26,15 +35,48 @@ type rejection struct {
 	reason          string
 }
 
-// take stores a complete set and then, only then, hands it on.
+// take stores a complete set, with all that its pods refer to, and then, only then,
+// hands it on. What cannot be had in time is left out: the pod is handed on all the
+// same and waits for it by itself, and the others do not. That wait is made once
+// for an object, until the upstream was lost and is there again.
 func (in *intake) take(ctx context.Context, pods []*corev1.Pod) error {
+	c := in.client
+	c.arrived()
+	if since := c.link.health().Since; in.tried == nil || since != in.since {
+		in.since = since
+		in.tried, in.triedTokens = map[Ref]bool{}, map[string]bool{}
+	}
 	set, rejected := accept(pods)
 	in.report(rejected)
-	err := in.client.store.update(func(r reader) []change { return planSet(r, set) })
+	behind := in.gather(ctx, set)
+	statuses := c.outbox.statuses()
+	err := c.update(func(r store.Reader) []store.Change { return planSet(r, set, behind, statuses) })
 	if err != nil {
 		return fmt.Errorf("store a set of %d pods: %w", len(set), err)
 	}
-	return in.client.handOn(ctx, true)
+	c.outbox.retain(func(uid types.UID) bool { _, ok := set[uid]; return ok })
+	if err := c.want(); err != nil {
+		return err
+	}
+	c.link.took()
+	return c.handOn(ctx, true)
+}
+
+// behind is what the upstream said of what a set of pods refers to.
+type behind struct {
+	objects map[Ref]answer
+	tokens  map[string][]byte
+}
+
+func (in *intake) gather(ctx context.Context, set storedSet) behind {
+	ctx, cancel := context.WithTimeoutCause(ctx, in.client.cfg.ClosureWait, ErrTimeout)
+	defer cancel()
+	var tokens map[string][]byte
+	var others sync.WaitGroup
+	others.Go(func() { tokens = in.client.gatherTokens(ctx, set.tokens(), in.triedTokens) })
+	objects := in.client.gather(ctx, set.refs(), in.tried)
+	others.Wait()
+	return behind{objects, tokens}
 }
 
 // report logs what is set aside, once for as long as it stays so.
@@ -96,12 +138,25 @@ func badIdentity(pod *corev1.Pod) string {
 		{"metadata.namespace", pod.Namespace},
 		{"metadata.name", pod.Name},
 	} {
-		if part.value == "" {
-			return part.field + " is empty"
+		if bad := badName(part.field, part.value); bad != "" {
+			return bad
 		}
-		if bad := content.IsPathSegmentName(part.value); len(bad) > 0 {
-			return part.field + " " + bad[0]
-		}
+	}
+	return ""
+}
+
+// maxName is the longest name that the API knows.
+const maxName = 253
+
+func badName(field, value string) string {
+	if value == "" {
+		return field + " is empty"
+	}
+	if len(value) > maxName {
+		return fmt.Sprintf("%s has %d characters, at most %d are allowed", field, len(value), maxName)
+	}
+	if bad := content.IsPathSegmentName(value); len(bad) > 0 {
+		return field + " " + bad[0]
 	}
 	return ""
 }
@@ -111,6 +166,10 @@ type storedSet map[types.UID]storedPod
 
 type storedPod struct {
 	pod         []byte
+	version     string
+	refs        []Ref
+	tokens      []tokenRef
+	account     string           // namespace and name of its service account
 	status      corev1.PodStatus // as the upstream knows it
 	statusValue []byte
 }
@@ -133,25 +192,111 @@ func encode(pod *corev1.Pod) (storedPod, error) {
 	if bad := quantity.Check(statusValue, reflect.TypeFor[corev1.PodStatus]()); bad != nil {
 		return storedPod{}, fmt.Errorf("status.%w", bad)
 	}
-	return storedPod{pod: value, status: pod.Status, statusValue: statusValue}, nil
+	if size := len(value) + len(statusValue); size > maxObject {
+		return storedPod{}, fmt.Errorf("pod has %d bytes, at most %d are taken", size, maxObject)
+	}
+	stored := behindOf(pod)
+	stored.pod, stored.version = value, pod.ResourceVersion
+	stored.status, stored.statusValue = pod.Status, statusValue
+	return stored, nil
 }
 
-// planSet makes the store hold exactly set. A pod that left takes its status
-// along: should the same UID come back, it is to start afresh.
-func planSet(r reader, set storedSet) []change {
-	var changes []change
+func behindOf(pod *corev1.Pod) storedPod {
+	return storedPod{refs: refsOf(pod), tokens: tokensOf(pod), account: pod.Namespace + "/" + accountOf(pod)}
+}
+
+func (s storedSet) refs() (refs []Ref) {
+	for _, p := range s {
+		refs = append(refs, p.refs...)
+	}
+	return refs
+}
+
+func (s storedSet) tokens() (tokens []tokenRef) {
+	for _, p := range s {
+		tokens = append(tokens, p.tokens...)
+	}
+	return tokens
+}
+
+// planSet makes the store hold exactly set and what is behind it. A pod that left
+// takes its status along: should the same UID come back, it is to start afresh.
+// statuses are what the node reported and has not stored yet.
+func planSet(r store.Reader, set storedSet, behind behind, statuses map[types.UID]corev1.PodStatus) []store.Change {
+	var changes []store.Change
 	for _, bucket := range []string{bucketPods, bucketStatuses} {
-		r.each(bucket, func(key string, _ []byte) {
+		r.Each(bucket, func(key string, _ []byte) {
 			if _, ok := set[types.UID(key)]; !ok {
-				changes = append(changes, change{bucket: bucket, key: key})
+				changes = append(changes, store.Change{Bucket: bucket, Key: key})
 			}
 		})
 	}
 	for uid, p := range set {
-		changes = append(changes, change{bucket: bucketPods, key: string(uid), value: p.pod})
-		if p.statusValue != nil && upstreamWins(storedStatus(r, uid), p.status) {
-			changes = append(changes, change{bucket: bucketStatuses, key: string(uid), value: p.statusValue})
+		if !samePod(r.Get(bucketPods, string(uid)), p) {
+			changes = append(changes, store.Change{Bucket: bucketPods, Key: string(uid), Value: p.pod})
+		}
+		if p.statusValue == nil {
+			continue
+		}
+		known := storedStatus(r, uid)
+		if status, ok := statuses[uid]; ok {
+			known = &status
+		}
+		if upstreamWins(known, p.status) {
+			changes = append(changes, store.Change{Bucket: bucketStatuses, Key: string(uid), Value: p.statusValue})
 		}
 	}
-	return changes
+	for ref, a := range behind.objects {
+		changes = append(changes, planAnswer(r, ref, a)...)
+	}
+	for key, value := range behind.tokens {
+		changes = append(changes, store.Change{Bucket: bucketTokens, Key: key, Value: value})
+	}
+	return append(changes, planSweep(r, set, behind)...)
+}
+
+// samePod reports whether what is stored may stay: it is the same but for its
+// version, which rises with each status that the node itself reports, or it is
+// newer.
+func samePod(stored []byte, p storedPod) bool {
+	if stored == nil {
+		return false
+	}
+	if bytes.Equal(stored, p.pod) {
+		return true
+	}
+	var known, given corev1.Pod
+	if json.Unmarshal(stored, &known) != nil || json.Unmarshal(p.pod, &given) != nil {
+		return false
+	}
+	if older(p.version, known.ResourceVersion) {
+		return true
+	}
+	given.ResourceVersion = known.ResourceVersion
+	same, err := encodePod(&given)
+	return err == nil && bytes.Equal(stored, same)
+}
+
+// planSweep drops the objects and tokens that no pod of the set refers to. Nodes
+// stay: no pod refers to them.
+func planSweep(r store.Reader, set storedSet, behind behind) []store.Change {
+	var changes []store.Change
+	wanted := knownTo(r, behind.objects).closure(set.refs())
+	for _, kind := range allKinds() {
+		if kind == KindNode {
+			continue
+		}
+		keys := map[string]bool{}
+		for ref := range wanted {
+			if ref.Kind == kind {
+				keys[ref.key()] = true
+			}
+		}
+		r.Each(kind.resource(), func(key string, _ []byte) {
+			if !keys[key] {
+				changes = append(changes, store.Change{Bucket: kind.resource(), Key: key})
+			}
+		})
+	}
+	return append(changes, planTokenSweep(r, set)...)
 }

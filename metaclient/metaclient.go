@@ -1,6 +1,7 @@
 package metaclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,51 +10,19 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edged-project/edged/metaclient/internal/store"
 )
 
 const (
-	defaultCacheAfter = 200 * time.Millisecond
-	// reportTimeout bounds one call of PodStatusReporter or EventReporter.
+	defaultCacheAfter     = 200 * time.Millisecond
+	defaultClosureWait    = 2 * time.Second
+	defaultRequestTimeout = 5 * time.Second
+	defaultFlushAfter     = 5 * time.Second
+	defaultReplayWithin   = 5 * time.Second
+	// reportTimeout bounds one call of a reporter.
 	reportTimeout = 10 * time.Second
 )
-
-// Upstream is where the desired pods come from. Implement it to bring a control
-// plane of your own.
-type Upstream interface {
-	// Watch blocks until ctx ends, then returns nil. It calls deliver with the
-	// complete set of this node's pods as soon as it knows that set, even when it
-	// is empty, and again after each change, one call at a time.
-	//
-	// When Watch cannot go on it returns an error, and is called again after a
-	// pause; it then starts with a complete set anew. It never delivers a set that
-	// it is not sure of: a lost connection is an error and not "no pods".
-	//
-	// deliver blocks until the set is durable. It keeps no pointer into pods and
-	// changes nothing in them. An error of deliver means that the set was not
-	// taken; Watch returns that error, wrapped or not.
-	Watch(ctx context.Context, deliver func(pods []*corev1.Pod) error) error
-}
-
-// PodStatusReporter is an optional second ability of an Upstream: it wants to
-// know how its pods are.
-type PodStatusReporter interface {
-	// ReportPodStatus sends pod.Status of the pod with pod.UID upstream. It may
-	// block until ctx ends, must be safe to call from several goroutines and while
-	// Watch runs, and must not keep or change pod. A pod that the upstream no
-	// longer knows under this UID is no error.
-	ReportPodStatus(ctx context.Context, pod *corev1.Pod) error
-}
-
-// EventReporter is an optional third ability of an Upstream: it wants to know
-// what happens to its pods.
-type EventReporter interface {
-	// ReportEvent sends an event upstream. An event that comes again, under the
-	// same name and namespace, replaces the one before: it has been counted up.
-	// ReportEvent may block until ctx ends, must be safe to call from several
-	// goroutines and while Watch runs, and must not keep or change event. An event
-	// that the upstream will never take is no error.
-	ReportEvent(ctx context.Context, event *corev1.Event) error
-}
 
 // Config adjusts a Client. The zero value works.
 type Config struct {
@@ -75,6 +44,35 @@ type Config struct {
 	// Default: 200 ms.
 	CacheAfter time.Duration
 
+	// OnObject is told of each object that has changed, or has appeared or gone, by
+	// a delivery or an answer of the upstream, once that is durable. kind is a Kind.
+	// It is called from several goroutines, and must not block: the upstream waits.
+	// Read the object anew; nobody is told of the first read of one.
+	// Default: nobody is told.
+	OnObject func(kind, namespace, name string)
+
+	// ClosureWait is how long a set of pods waits at most for objects that its pods
+	// refer to and that are not stored yet. Default: 2 s.
+	ClosureWait time.Duration
+
+	// RequestTimeout bounds one question to the upstream. Default: 5 s.
+	RequestTimeout time.Duration
+
+	// FlushAfter is how long a report may wait to be stored, so that one write takes
+	// many: what a power cut may cost. Negative means not to wait. Default: 5 s.
+	FlushAfter time.Duration
+
+	// ReplayWithin is the time over which nodes spread what they report after the
+	// upstream was lost. Negative means at once. Default: 5 s.
+	ReplayWithin time.Duration
+
+	// Key returns the key that secrets and tokens are sealed with in the file, of 32
+	// bytes at least: KeyFile, KeyCredential, or a function of your own that asks a
+	// TPM. It is called once, by Open. What was stored without a key is sealed then;
+	// what was sealed with another key counts as not stored.
+	// Default: secrets lie in the file as they are; only its owner can read it.
+	Key func() ([]byte, error)
+
 	// Logger default: no log.
 	Logger *zap.Logger
 }
@@ -82,12 +80,26 @@ type Config struct {
 // Client is the node's memory of what its upstream wants. Make one with Open.
 // Its methods may be called from several goroutines.
 type Client struct {
-	store    store
+	store    store.Store
 	upstream Upstream
-	reporter PodStatusReporter // nil when the upstream takes no reports
-	events   EventReporter     // nil when the upstream takes no events
 	cfg      Config
 	log      *zap.Logger
+
+	// Optional abilities of the upstream, nil where it lacks them.
+	getter   Getter
+	issuer   TokenRequester
+	follower Follower
+	statuses PodStatusReporter
+	nodes    NodeReporter
+	events   EventReporter
+
+	link      link
+	wanted    *wanted
+	outbox    *outbox
+	questions flights[Ref, answer]
+	tokens    flights[string, []byte]
+	urgent    chan struct{} // of size 1: a report must not wait for others
+	anew      chan struct{} // of size 1: Watch is to start anew
 }
 
 // Open opens the store at path, creating it and its folder where they do not
@@ -97,53 +109,86 @@ type Client struct {
 // Open may block: up to five seconds when another process holds the file, and
 // then fails with ErrLocked. A store that a newer program wrote is left as it is
 // (VersionError). A damaged file is renamed to <path>.corrupt-<time>, logged, and
-// replaced by an empty one; such files are never deleted.
+// replaced by <path>.good, the copy that each start makes of a sound store, or else
+// by an empty one; such files are never deleted.
 func Open(path string, up Upstream, cfg Config) (*Client, error) {
 	if up == nil {
 		return nil, errors.New("metaclient: Open needs an upstream")
 	}
-	if cfg.CacheAfter == 0 {
-		cfg.CacheAfter = defaultCacheAfter
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = zap.NewNop()
-	}
+	cfg = cfg.withDefaults()
 	log := cfg.Logger.Named("metaclient")
-	st, err := openStore(path, checkValue, log)
+	var key []byte
+	if cfg.Key != nil {
+		var err error
+		if key, err = cfg.Key(); err != nil {
+			return nil, fmt.Errorf("open store %s: get key: %w", path, err)
+		}
+		if key == nil {
+			key = []byte{} // too short, rather than none
+		}
+	}
+	st, err := store.Open(path, store.Config{Buckets: buckets(), Key: key, Logger: log})
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
-	c := &Client{store: st, upstream: up, cfg: cfg, log: log}
-	c.reporter, _ = up.(PodStatusReporter)
-	c.events, _ = up.(EventReporter)
+	c := newClient(st, up, cfg, log)
+	if err := errors.Join(c.want(), c.reload()); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), st.Close())
+	}
 	return c, nil
 }
 
-// Close releases the file. It waits for reads and writes under way, and is
-// idempotent. Call it after Run has returned; methods called later fail.
-func (c *Client) Close() error {
-	if err := c.store.close(); err != nil {
-		return fmt.Errorf("close store: %w", err)
+func (cfg Config) withDefaults() Config {
+	cfg.CacheAfter = cmp.Or(cfg.CacheAfter, defaultCacheAfter)
+	cfg.ClosureWait = cmp.Or(max(cfg.ClosureWait, 0), defaultClosureWait)
+	cfg.RequestTimeout = cmp.Or(max(cfg.RequestTimeout, 0), defaultRequestTimeout)
+	cfg.FlushAfter = cmp.Or(cfg.FlushAfter, defaultFlushAfter)
+	cfg.ReplayWithin = cmp.Or(cfg.ReplayWithin, defaultReplayWithin)
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
 	}
-	return nil
+	return cfg
 }
 
-// delivery is one set on its way from the upstream's goroutine to Run's.
-type delivery struct {
-	pods  []*corev1.Pod
-	taken chan<- error
+func newClient(st store.Store, up Upstream, cfg Config, log *zap.Logger) *Client {
+	c := &Client{
+		store: st, upstream: up, cfg: cfg, log: log,
+		wanted: newWanted(), outbox: newOutbox(),
+		urgent: make(chan struct{}, 1), anew: make(chan struct{}, 1),
+	}
+	c.getter, _ = up.(Getter)
+	c.issuer, _ = up.(TokenRequester)
+	c.follower, _ = up.(Follower)
+	c.statuses, _ = up.(PodStatusReporter)
+	c.nodes, _ = up.(NodeReporter)
+	c.events, _ = up.(EventReporter)
+	return c
 }
 
-// Run watches the upstream, stores what it delivers, and calls Config.OnPods. It
-// blocks until ctx ends and then returns nil; nothing the upstream does makes it
-// return earlier. Call it once.
+// Close stores what has been reported and releases the file. It waits for reads
+// and writes under way, and is idempotent. Call it after Run has returned; methods
+// called later fail.
+func (c *Client) Close() error {
+	err := c.flush()
+	if cerr := c.store.Close(); cerr != nil {
+		err = errors.Join(err, fmt.Errorf("close store: %w", cerr))
+	}
+	return err
+}
+
+// Run watches the upstream, stores what it delivers, calls Config.OnPods and
+// Config.OnObject, and sends what is reported. It blocks until ctx ends and then
+// returns nil; nothing the upstream does makes it return earlier. Call it once.
 func (c *Client) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	deliveries := make(chan delivery)
-	var watcher sync.WaitGroup
-	watcher.Go(func() { c.watch(ctx, deliveries) })
-	defer watcher.Wait()
+	var others sync.WaitGroup
+	others.Go(func() { c.watch(ctx, deliveries) })
+	others.Go(func() { c.refill(ctx) })
+	others.Go(func() { c.journal(ctx) })
+	others.Go(func() { c.send(ctx) })
+	defer others.Wait()
 
 	cache := time.NewTimer(c.cfg.CacheAfter)
 	defer cache.Stop()
@@ -154,6 +199,10 @@ func (c *Client) Run(ctx context.Context) error {
 			return nil
 		case <-cache.C:
 			if err := c.handOn(ctx, false); err != nil {
+				c.log.Error("stored pods cannot be read", zap.Error(err))
+			}
+		case <-c.wanted.stale:
+			if err := c.tidy(); err != nil {
 				c.log.Error("stored pods cannot be read", zap.Error(err))
 			}
 		case d := <-deliveries:

@@ -10,6 +10,8 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edged-project/edged/metaclient/internal/store"
 )
 
 // Pods returns the pods of the last set that was delivered, now or before a
@@ -19,9 +21,14 @@ func (c *Client) Pods(ctx context.Context) ([]*corev1.Pod, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	return c.pods()
+}
+
+func (c *Client) pods() ([]*corev1.Pod, error) {
 	var pods []*corev1.Pod
-	err := c.store.view(func(r reader) error {
-		r.each(bucketPods, func(key string, value []byte) {
+	unstored := c.outbox.statuses()
+	err := c.store.View(func(r store.Reader) error {
+		r.Each(bucketPods, func(key string, value []byte) {
 			pod, err := decodePod(key, value)
 			if err != nil {
 				c.log.Error("stored pod is unreadable", zap.String("uid", key), zap.Error(err))
@@ -29,6 +36,9 @@ func (c *Client) Pods(ctx context.Context) ([]*corev1.Pod, error) {
 			}
 			if status := storedStatus(r, pod.UID); status != nil {
 				pod.Status = *status
+			}
+			if status, ok := unstored[pod.UID]; ok {
+				pod.Status = *status.DeepCopy()
 			}
 			pods = append(pods, pod)
 		})
@@ -54,24 +64,26 @@ func (c *Client) Release(ctx context.Context, uid types.UID) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := c.store.update(func(r reader) []change {
-		return planRelease(r, uid)
-	})
+	err := c.update(func(r store.Reader) []store.Change { return planRelease(r, uid) })
 	if err != nil {
 		return fmt.Errorf("release pod %s: %w", uid, err)
 	}
+	hint(c.wanted.stale)
 	return nil
 }
 
-func planRelease(r reader, uid types.UID) []change {
+func planRelease(r store.Reader, uid types.UID) []store.Change {
 	key := string(uid)
-	if value := r.get(bucketPods, key); value != nil {
+	if value := r.Get(bucketPods, key); value != nil {
 		pod, err := decodePod(key, value)
 		if err == nil && pod.DeletionTimestamp == nil {
 			return nil
 		}
 	}
-	return []change{{bucket: bucketPods, key: key}, {bucket: bucketStatuses, key: key}}
+	return []store.Change{
+		{Bucket: bucketPods, Key: key},
+		{Bucket: bucketStatuses, Key: key},
+	}
 }
 
 // encodePod renders a pod as it is stored: without its status, which has a value
@@ -99,12 +111,13 @@ func decodePod(key string, value []byte) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// checkValue tells the store whether a value can be read by this program.
-func checkValue(bucket, key string, value []byte) error {
-	if bucket == bucketPods {
-		_, err := decodePod(key, value)
-		return err
-	}
-	_, err := decodeStatus(value)
-	return err
+// storedPods returns the stored set, as far as concerns what the pods refer to.
+func storedPods(r store.Reader) storedSet {
+	set := storedSet{}
+	r.Each(bucketPods, func(key string, value []byte) {
+		if pod, err := decodePod(key, value); err == nil {
+			set[pod.UID] = behindOf(pod)
+		}
+	})
+	return set
 }

@@ -3,58 +3,27 @@ package metaclient
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edged-project/edged/metaclient/internal/store"
 )
 
-// ReportPodStatus stores pod.Status durably, so that a restart finds it, and then
-// sends it upstream if the upstream takes reports (see PodStatusReporter). It
-// blocks for the disk and up to ten seconds for the upstream, is idempotent, and
-// neither keeps nor changes pod.
-//
-// What differs only in noise is not written again: the order of conditions and
-// container statuses, and the times of conditions. The status of a pod that is
-// not in the stored set is not stored; upstream hears of it all the same.
-//
-// An error says that the disk or the upstream failed, and that the caller should
-// report again later; upstream is tried even when the disk fails.
-func (c *Client) ReportPodStatus(ctx context.Context, pod *corev1.Pod) error {
-	err := c.storeStatus(pod)
-	if err != nil {
-		err = fmt.Errorf("store status of pod %s/%s: %w", pod.Namespace, pod.Name, err)
-	}
-	if c.reporter == nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
-	defer cancel()
-	if rerr := c.reporter.ReportPodStatus(ctx, pod); rerr != nil {
-		err = errors.Join(err, fmt.Errorf("report status of pod %s/%s: %w", pod.Namespace, pod.Name, rerr))
-	}
-	return err
-}
-
-func (c *Client) storeStatus(pod *corev1.Pod) error {
+// planStatus stores a status unless it says what is stored already.
+func planStatus(r store.Reader, pod *corev1.Pod) []store.Change {
 	value, err := encodeStatus(pod.Status)
 	if err != nil || value == nil {
-		return err
+		return nil
 	}
-	return c.store.update(func(r reader) []change {
-		if r.get(bucketPods, string(pod.UID)) == nil {
-			return nil
-		}
-		if stored := storedStatus(r, pod.UID); stored != nil && sameStatus(*stored, pod.Status) {
-			return nil
-		}
-		return []change{{bucket: bucketStatuses, key: string(pod.UID), value: value}}
-	})
+	if stored := storedStatus(r, pod.UID); stored != nil && sameStatus(*stored, pod.Status) {
+		return nil
+	}
+	return []store.Change{{Bucket: bucketStatuses, Key: string(pod.UID), Value: value}}
 }
 
 // upstreamWins says whether the upstream's status replaces what is stored. The
@@ -118,8 +87,8 @@ func decodeStatus(value []byte) (*corev1.PodStatus, error) {
 }
 
 // storedStatus returns nil when there is none that can be read.
-func storedStatus(r reader, uid types.UID) *corev1.PodStatus {
-	value := r.get(bucketStatuses, string(uid))
+func storedStatus(r store.Reader, uid types.UID) *corev1.PodStatus {
+	value := r.Get(bucketStatuses, string(uid))
 	if value == nil {
 		return nil
 	}

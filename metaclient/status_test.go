@@ -3,6 +3,9 @@ package metaclient_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +48,7 @@ func TestStatusSurvivesARestart(t *testing.T) {
 		stop := start(t, mustOpen(t, path, up, metaclient.Config{OnPods: rec.onPods}))
 		defer stop()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		require.NoError(t, up.deliver(pod("a"), pod("b")))
 		require.Len(t, rec.all(), 2)
 		for _, call := range rec.all() {
@@ -63,6 +67,7 @@ func TestStatusNoiseIsNotWritten(t *testing.T) {
 	report := func(s corev1.PodStatus) (wrote bool) {
 		before := readFile(t, path)
 		require.NoError(t, c.ReportPodStatus(t.Context(), withStatus(pod("a"), s)))
+		require.NoError(t, c.Flush(t.Context()))
 		return string(before) != string(readFile(t, path))
 	}
 	require.True(t, report(runningStatus()))
@@ -102,18 +107,23 @@ func TestStatusNoiseIsNotWritten(t *testing.T) {
 	}
 }
 
-func TestStatusOfAnUnknownPodIsNotStored(t *testing.T) {
+func TestStatusOfAnUnknownPodIsSentAndNotStored(t *testing.T) {
 	path := storePath(t)
 	fill(t, path, pod("a"))
-	before := readFile(t, path)
-	reported := 0
-	c := mustOpen(t, path, reportingUpstream{silent, func(context.Context, *corev1.Pod) error {
-		reported++
-		return nil
-	}}, metaclient.Config{})
-	require.NoError(t, c.ReportPodStatus(t.Context(), withStatus(pod("gone"), runningStatus())))
-	assert.Equal(t, before, readFile(t, path))
-	assert.Equal(t, 1, reported)
+	synctest.Test(t, func(t *testing.T) {
+		up := newFakeUpstream()
+		var in statusInbox
+		c := mustOpen(t, path, reportingUpstream{up, in.take}, metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		require.NoError(t, up.deliver(pod("a")))
+		before := readFile(t, path)
+		require.NoError(t, c.ReportPodStatus(t.Context(), withStatus(pod("gone"), runningStatus())))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		unchanged(t, before, path)
+		assert.Equal(t, []string{"gone 4"}, in.got())
+	})
 }
 
 func TestPodThatLeftTakesItsStatusAlong(t *testing.T) {
@@ -150,50 +160,154 @@ func TestUpstreamStatusAgainstTheNodesOwn(t *testing.T) {
 	}
 }
 
-func TestStatusIsReportedUpstream(t *testing.T) {
-	path := storePath(t)
-	fill(t, path, pod("a"))
+// statusInbox is what an upstream was told: names and restart counts.
+type statusInbox struct {
+	mu     sync.Mutex
+	told   []string
+	answer error
+}
+
+func (i *statusInbox) take(_ context.Context, pod *corev1.Pod) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.answer == nil {
+		i.told = append(i.told, fmt.Sprintf("%s %d", pod.Name, pod.Status.ContainerStatuses[0].RestartCount))
+	}
+	return i.answer
+}
+
+func (i *statusInbox) fail(err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.answer = err
+}
+
+func (i *statusInbox) got() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return append([]string{}, i.told...)
+}
+
+func restarted(name string, count int32) *corev1.Pod {
+	s := runningStatus()
+	s.ContainerStatuses[0].RestartCount = count
+	return withStatus(pod(name), s)
+}
+
+func TestNewestStatusIsSentUntilItIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		offline := errors.New("no route to cloud")
-		var got []corev1.PodPhase
-		c := mustOpen(t, path, reportingUpstream{silent, func(ctx context.Context, pod *corev1.Pod) error {
-			got = append(got, pod.Status.Phase)
-			if len(got) == 1 {
-				return offline
-			}
-			return nil
-		}}, metaclient.Config{})
-		running := withStatus(pod("a"), runningStatus())
-		require.ErrorIs(t, c.ReportPodStatus(t.Context(), running), offline)
-		require.NoError(t, c.ReportPodStatus(t.Context(), running), "a report that failed is sent again though nothing is written")
-		assert.Equal(t, []corev1.PodPhase{corev1.PodRunning, corev1.PodRunning}, got)
-		pods, err := c.Pods(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, corev1.PodRunning, pods[0].Status.Phase, "stored though upstream was away")
+		up := newFakeUpstream()
+		var in statusInbox
+		in.fail(errors.New("no route to cloud"))
+		c := mustOpen(t, storePath(t), reportingUpstream{up, in.take}, metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		require.NoError(t, up.deliver(pod("a"), pod("b")))
+		require.NoError(t, c.ReportPodStatus(t.Context(), restarted("b", 0)))
+		for i := range int32(10) {
+			require.NoError(t, c.ReportPodStatus(t.Context(), restarted("a", i)))
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		assert.Equal(t, 2, c.Health().Unsent)
+		in.fail(nil)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.ElementsMatch(t, []string{"a 9", "b 0"}, in.got())
+		assert.Zero(t, c.Health().Unsent)
 	})
 }
 
-func TestReportHasADeadline(t *testing.T) {
+func TestReportsSurviveARestartAndAreSentOnceWithAJitter(t *testing.T) {
 	path := storePath(t)
-	fill(t, path, pod("a"))
-	synctest.Test(t, func(t *testing.T) {
-		c := mustOpen(t, path, reportingUpstream{silent, func(ctx context.Context, _ *corev1.Pod) error {
-			<-ctx.Done()
-			return ctx.Err()
-		}}, metaclient.Config{})
-		began := time.Now()
-		require.ErrorIs(t, c.ReportPodStatus(t.Context(), withStatus(pod("a"), runningStatus())), context.DeadlineExceeded)
-		assert.Equal(t, 10*time.Second, time.Since(began))
-	})
+	fill(t, path, pod("a"), pod("b"))
+	up := reportingUpstream{watchFunc(silent), func(context.Context, *corev1.Pod) error { return nil }}
+	c, err := metaclient.Open(path, up, metaclient.Config{})
+	require.NoError(t, err)
+	for i := range int32(5) {
+		require.NoError(t, c.ReportPodStatus(t.Context(), restarted("a", i)))
+	}
+	require.NoError(t, c.Close())
+
+	delays := map[time.Duration]bool{}
+	for range 5 {
+		path := copyFile(t, path)
+		synctest.Test(t, func(t *testing.T) {
+			up := newFakeUpstream()
+			var in statusInbox
+			var began time.Time
+			c := mustOpen(t, path, reportingUpstream{up, func(ctx context.Context, pod *corev1.Pod) error {
+				delays[time.Since(began)] = true
+				return in.take(ctx, pod)
+			}}, metaclient.Config{ReplayWithin: 30 * time.Second})
+			stop := start(t, c)
+			defer stop()
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			require.Empty(t, in.got())
+			began = time.Now()
+			require.NoError(t, up.deliver(pod("a"), pod("b")))
+			time.Sleep(30 * time.Second)
+			synctest.Wait()
+			assert.Equal(t, []string{"a 4"}, in.got(), "the newest, once")
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			assert.Len(t, in.got(), 1)
+		})
+		assert.Equal(t, []string{"a", "b"}, names(stored(t, path)))
+	}
+	assert.Greater(t, len(delays), 1)
+}
+
+func TestAcknowledgedReportIsNotSentAgainAfterARestart(t *testing.T) {
+	path := storePath(t)
+	for range 2 {
+		synctest.Test(t, func(t *testing.T) {
+			up := newFakeUpstream()
+			var in statusInbox
+			c, err := metaclient.Open(path, reportingUpstream{up, in.take}, metaclient.Config{})
+			require.NoError(t, err)
+			stop := start(t, c)
+			require.NoError(t, up.deliver(pod("a")))
+			if len(stored(t, copyFile(t, path))) == 0 || c.Health().Unsent > 0 {
+				t.Fatal("not stored")
+			}
+			if pods, _ := c.Pods(t.Context()); pods[0].Status.Phase == "" {
+				require.NoError(t, c.ReportPodStatus(t.Context(), restarted("a", 1)))
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				assert.Equal(t, []string{"a 1"}, in.got())
+			} else {
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				assert.Empty(t, in.got())
+			}
+			stop()
+			require.NoError(t, c.Close())
+		})
+	}
 }
 
 func TestUpstreamHearsOfAStatusThatTheDiskRefuses(t *testing.T) {
-	reported := 0
-	c := mustOpen(t, storePath(t), reportingUpstream{silent, func(context.Context, *corev1.Pod) error {
-		reported++
-		return nil
-	}}, metaclient.Config{})
-	require.NoError(t, c.Close())
-	require.ErrorContains(t, c.ReportPodStatus(t.Context(), withStatus(pod("a"), runningStatus())), "store status of pod default/a")
-	assert.Equal(t, 1, reported)
+	synctest.Test(t, func(t *testing.T) {
+		up := newFakeUpstream()
+		var in statusInbox
+		c := mustOpen(t, storePath(t), reportingUpstream{up, in.take}, metaclient.Config{})
+		failWith := metaclient.Breakable(c)
+		stop := start(t, c)
+		require.NoError(t, up.deliver(pod("a")))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		failWith(syscall.ENOSPC)
+		require.NoError(t, c.ReportPodStatus(t.Context(), restarted("a", 1)))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, []string{"a 1"}, in.got())
+		require.ErrorIs(t, c.Health().Store, syscall.ENOSPC)
+		failWith(nil)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		require.NoError(t, c.Health().Store, "it recovers by itself")
+		stop()
+	})
 }

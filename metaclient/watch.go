@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	corev1 "k8s.io/api/core/v1"
 )
 
 const (
@@ -23,21 +22,20 @@ var errWatchEnded = errors.New("watch ended by itself")
 func (c *Client) watch(ctx context.Context, deliveries chan<- delivery) {
 	failures := 0
 	for {
-		err := c.upstream.Watch(ctx, func(pods []*corev1.Pod) error {
-			if err := deliver(ctx, deliveries, pods); err != nil {
-				return err
-			}
-			if failures > 0 {
-				c.log.Info("upstream answers again", zap.Int("failures", failures))
-			}
-			failures = 0
-			return nil
-		})
+		err := c.watchOnce(ctx, deliveries)
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil {
-			err = errWatchEnded
+		if errors.Is(err, errAnew) {
+			continue
+		}
+		if errors.Is(err, errNotStored) {
+			hint(c.wanted.doubt) // the upstream will not deliver this change again
+		} else {
+			if c.Connected() {
+				failures = 0
+			}
+			c.link.down(err)
 		}
 		failures++
 		wait := retryDelay(failures)
@@ -52,16 +50,28 @@ func (c *Client) watch(ctx context.Context, deliveries chan<- delivery) {
 	}
 }
 
-// deliver passes a set to Run and waits until it is stored.
-func deliver(ctx context.Context, deliveries chan<- delivery, pods []*corev1.Pod) error {
-	taken := make(chan error, 1)
-	select {
-	case deliveries <- delivery{pods: pods, taken: taken}:
-	case <-ctx.Done():
-		return ctx.Err()
+// errAnew ends a Watch for the sake of the next.
+var errAnew = errors.New("watch is to start anew")
+
+func (c *Client) watchOnce(ctx context.Context, deliveries chan<- delivery) error {
+	watchCtx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ended := make(chan error, 1)
+	go func() { ended <- c.upstream.Watch(watchCtx, sink{c, deliveries}) }()
+	for {
+		select {
+		case err := <-ended:
+			switch {
+			case errors.Is(context.Cause(watchCtx), errAnew):
+				return errAnew
+			case err == nil:
+				return errWatchEnded
+			}
+			return err
+		case <-c.anew:
+			cancel(errAnew)
+		}
 	}
-	// Run always answers a set that it has received.
-	return <-taken
 }
 
 // retryDelay doubles from firstRetry to lastRetry and takes a random half off,

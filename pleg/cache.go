@@ -31,6 +31,12 @@ type cache struct {
 	listed   mark
 	listErr  error
 	relisted chan struct{} // closed and replaced with each good listing
+
+	trust    trust
+	suspects map[types.UID]suspect
+
+	metrics        Metrics
+	relistingSince time.Time
 }
 
 // begin returns the mark of a listing that starts when begin has returned.
@@ -53,10 +59,14 @@ func (c *cache) threshold(notBefore time.Time) threshold {
 func (c *cache) relist(all listing, m mark) (tell []types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.judgeSuspects()
 	for uid, found := range all.byPod() {
-		c.pod(uid).observe(found, m)
+		p := c.pod(uid)
+		c.suspectIfNews(p, found, m)
+		p.observe(found, m)
 	}
 	for uid, p := range c.pods {
+		c.suspectIfNews(p, nil, m)
 		if p.observe(nil, m) {
 			tell = append(tell, uid)
 		}
@@ -68,6 +78,8 @@ func (c *cache) relist(all listing, m mark) (tell []types.UID) {
 		}
 	}
 	c.listed, c.listErr = m, nil
+	c.metrics.Relists++
+	c.metrics.LastRelist = time.Since(m.at)
 	close(c.relisted)
 	c.relisted = make(chan struct{})
 	return tell
@@ -85,7 +97,11 @@ func (c *cache) relistFailed(err error) {
 func (c *cache) observe(uid types.UID, found listing, m mark) (tell bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.pod(uid).observe(found, m)
+	p := c.pod(uid)
+	if p.learnsFrom(found, m) && p.announced.After(p.listed.at) {
+		c.trust.proved()
+	}
+	return p.observe(found, m)
 }
 
 // pod returns the pod, a new one if need be. mu must be held.
@@ -224,6 +240,25 @@ func (c *cache) list(wanted threshold) ([]*cri.PodState, <-chan struct{}) {
 	}
 	slices.SortFunc(pods, func(a, b *cri.PodState) int { return cmp.Compare(a.UID, b.UID) })
 	return pods, nil
+}
+
+// relisting notes when the listing of all pods began that is under way, zero if none
+// is.
+func (c *cache) relisting(since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.relistingSince = since
+}
+
+func (c *cache) counts() Metrics {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counts := c.metrics
+	counts.Eventful = c.isEventful()
+	if !c.relistingSince.IsZero() {
+		counts.Relisting = time.Since(c.relistingSince)
+	}
+	return counts
 }
 
 // health returns the start of the last good listing of all pods, and why the

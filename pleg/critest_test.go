@@ -45,14 +45,18 @@ func runPod(t *testing.T, client *cri.Client, name string) (sandboxID, container
 	return sandboxID, containerID
 }
 
-func startCritest(t *testing.T) (*critest.Runtime, *cri.Client) {
-	runtime := critest.Start(t, critest.Config{Images: []critest.Image{{Name: "app"}}})
+func startCritest(t *testing.T, profile ...critest.Profile) (*critest.Runtime, *cri.Client) {
+	cfg := critest.Config{Images: []critest.Image{{Name: "app"}}}
+	if len(profile) > 0 {
+		cfg.Profile = profile[0]
+	}
+	runtime := critest.Start(t, cfg)
 	return runtime, runtime.Client(t)
 }
 
 func TestOverGRPCAPodIsFollowedFromStartToRemoval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		runtime, client := startCritest(t)
+		runtime, client := startCritest(t, critest.Containerd16)
 		g, told := start(t, client, pleg.Config{})
 		time.Sleep(500 * time.Millisecond)
 
@@ -86,22 +90,24 @@ func TestOverGRPCAPodIsFollowedFromStartToRemoval(t *testing.T) {
 	})
 }
 
-func TestOverGRPCAnIdleNodeCostsTwoListsASecond(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		runtime, client := startCritest(t)
-		for i := range 30 {
-			runPod(t, client, fmt.Sprint("pod-", i))
-		}
-		start(t, client, pleg.Config{})
-		time.Sleep(500 * time.Millisecond)
-		assert.Equal(t, 60, runtime.Count("PodSandboxStatus", "ContainerStatus"))
+func TestOverGRPCAnIdleNodeCostsTwoListsASecondOrWithEventsEachTenSeconds(t *testing.T) {
+	for profile, lists := range map[critest.Profile]int{critest.Containerd16: 60, critest.Newest: 6} {
+		synctest.Test(t, func(t *testing.T) {
+			runtime, client := startCritest(t, profile)
+			for i := range 30 {
+				runPod(t, client, fmt.Sprint("pod-", i))
+			}
+			start(t, client, pleg.Config{})
+			time.Sleep(500 * time.Millisecond)
+			assert.Equal(t, 60, runtime.Count("PodSandboxStatus", "ContainerStatus"))
 
-		runtime.ResetCalls()
-		time.Sleep(time.Minute)
-		assert.Zero(t, runtime.Count("PodSandboxStatus", "ContainerStatus"))
-		assert.Equal(t, 60, runtime.Count("ListPodSandbox", "StreamPodSandboxes"))
-		assert.Equal(t, 60, runtime.Count("ListContainers", "StreamContainers"))
-	})
+			runtime.ResetCalls()
+			time.Sleep(time.Minute)
+			assert.Zero(t, runtime.Count("PodSandboxStatus", "ContainerStatus"))
+			assert.Equal(t, lists, runtime.Count("ListPodSandbox", "StreamPodSandboxes"))
+			assert.Equal(t, lists, runtime.Count("ListContainers", "StreamContainers"))
+		})
+	}
 }
 
 func TestOverGRPCARuntimeThatRestartsIsWaitedFor(t *testing.T) {
@@ -135,7 +141,7 @@ func TestOverGRPCARuntimeThatRestartsIsWaitedFor(t *testing.T) {
 
 func TestOverGRPCAHangingStatusHasADeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		runtime, client := startCritest(t)
+		runtime, client := startCritest(t, critest.Containerd16)
 		runPod(t, client, "well")
 		_, sickID := runPod(t, client, "sick")
 		heal := runtime.Inject(critest.Fault{Method: "ContainerStatus", Hang: true, Match: func(call critest.Call) bool {

@@ -22,7 +22,18 @@
 //		// decide; state has all that the runtime had done by before
 //	}
 //
-// Guarantees:
+// # Events
+//
+// Where the runtime streams container events ([Eventer]), an event has its pod listed
+// at once, and all pods are listed each ten seconds only. An event is a hint: what it
+// says of the pod is not read, and losing, doubling, delaying or reordering events
+// changes nothing but the time that it takes. A listing of all pods that finds what no
+// event told of takes the trust in events away: until they have told of ten changes in a
+// row, all pods are listed each second again. So does a stream that breaks; it is opened
+// again for ever. A runtime without events works as well, by listings alone.
+//
+// # Guarantees
+//
 //   - A state never goes back in time: observations are ordered by the start of
 //     the listing they come from, whatever the order in which they end.
 //   - State(ctx, uid, t) contains everything that the runtime had done by t.
@@ -32,6 +43,5 @@
 //     inspected and told of as ever.
 //   - Two listings of all pods never overlap, two inspections of a pod neither.
 //
-// It does not follow the runtime's event stream, does not remember containers
-// that were removed, and does not decide anything.
+// It does not remember containers that were removed, and does not decide anything.
 package pleg

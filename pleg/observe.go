@@ -16,7 +16,9 @@ import (
 // relist lists all pods and has those inspected that need it.
 func (g *Generator) relist(ctx context.Context) {
 	began := g.cache.begin()
+	g.cache.relisting(began.at)
 	all, err := g.list(ctx, "")
+	g.cache.relisting(time.Time{})
 	if ctx.Err() != nil {
 		return
 	}

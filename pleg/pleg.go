@@ -40,6 +40,9 @@ type Config struct {
 	// Period is the pause from the end of one listing of all pods to the start
 	// of the next. Default 1s.
 	Period time.Duration
+	// EventPeriod is the same while the runtime's events can be trusted to tell of
+	// changes. Default 10s; never less than Period.
+	EventPeriod time.Duration
 	// Inspectors is how many pods are looked at in parallel. One that takes
 	// longer than a second no longer counts. Default 4.
 	Inspectors int
@@ -63,6 +66,10 @@ func (c Config) withDefaults() Config {
 	if c.Period <= 0 {
 		c.Period = time.Second
 	}
+	if c.EventPeriod <= 0 {
+		c.EventPeriod = 10 * time.Second
+	}
+	c.EventPeriod = max(c.EventPeriod, c.Period)
 	if c.Inspectors <= 0 {
 		c.Inspectors = 4
 	}
@@ -85,23 +92,30 @@ func (c Config) withDefaults() Config {
 // goroutine; nothing is observed unless Run runs.
 type Generator struct {
 	runtime Runtime
+	eventer Eventer // nil: the runtime has no events
 	cfg     Config
 	log     *zap.Logger
 
 	cache cache
 	// wake says that the cache's queue may hold pods to look at.
 	wake chan struct{}
+	// now says that all pods are to be listed before the period is over.
+	now chan struct{}
 }
 
-// New returns a generator that observes the runtime. It makes no call yet.
+// New returns a generator that observes the runtime; one that is an Eventer too is
+// asked for its events. It makes no call yet.
 func New(runtime Runtime, cfg Config) *Generator {
 	cfg = cfg.withDefaults()
+	eventer, _ := runtime.(Eventer)
 	return &Generator{
 		runtime: runtime,
+		eventer: eventer,
 		cfg:     cfg,
 		log:     cfg.Logger.Named("pleg"),
-		cache:   cache{pods: map[types.UID]*pod{}, relisted: make(chan struct{})},
+		cache:   cache{pods: map[types.UID]*pod{}, relisted: make(chan struct{}), suspects: map[types.UID]suspect{}},
 		wake:    make(chan struct{}, 1),
+		now:     make(chan struct{}, 1),
 	}
 }
 
@@ -111,19 +125,31 @@ func New(runtime Runtime, cfg Config) *Generator {
 func (g *Generator) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { g.dispatch(ctx, &running) })
-
-	pause := time.NewTimer(0)
-	defer pause.Stop()
+	if g.eventer != nil {
+		running.Go(func() { g.stream(ctx) })
+	}
 	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-		case <-pause.C:
-			g.relist(ctx)
-			pause.Reset(g.cfg.Period)
-		}
+		g.relist(ctx)
+		g.rest(ctx)
 	}
 	running.Wait()
 	return nil
+}
+
+// rest waits until all pods are to be listed again: for a period, or less when the
+// stream of events was opened or broke.
+func (g *Generator) rest(ctx context.Context) {
+	period := g.cfg.Period
+	if g.cache.eventful() {
+		period = g.cfg.EventPeriod
+	}
+	timer := time.NewTimer(period)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-g.now:
+	}
 }
 
 // State returns the newest observation of the pod that began after notBefore,
@@ -201,6 +227,24 @@ func (g *Generator) Healthy() error {
 	}
 	return nil
 }
+
+// Metrics are counts since the generator was made, and what it is at.
+type Metrics struct {
+	// Relists are the good listings of all pods, LastRelist is how long the last one
+	// took, and Relisting how long the one under way has taken so far, zero if none is.
+	Relists               int
+	LastRelist, Relisting time.Duration
+	// Streams is how often a stream of events was opened, Events how many came, and of
+	// them EventsCoalesced those of a pod that was about to be listed anyway.
+	Streams, Events, EventsCoalesced int
+	// EventsLost are the changes that a listing of all pods found and no event was of.
+	EventsLost int
+	// Eventful: changes are learnt from events, and all pods are listed rarely.
+	Eventful bool
+}
+
+// Metrics returns the counts of now. It does not block.
+func (g *Generator) Metrics() Metrics { return g.cache.counts() }
 
 // because words an error, with its cause where one is known.
 func because(cause error, format string, args ...any) error {

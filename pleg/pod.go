@@ -41,6 +41,8 @@ type pod struct {
 	records []record
 	listed  mark
 	changed mark
+	// announced is when the last event of the pod came.
+	announced time.Time
 
 	// What inspections said: state is right for every listing up to seen. err is
 	// why the newest inspection failed, and failed the listing that it was for.
@@ -94,6 +96,12 @@ func (p *pod) observe(found listing, m mark) (tell bool) {
 		p.seen = m
 	}
 	return tell
+}
+
+// learnsFrom reports whether a listing says something of the pod that somebody has to
+// look at.
+func (p *pod) learnsFrom(found listing, m mark) bool {
+	return m.after(p.listed) && !found.matches(p.records) && isNews(p.records, found.records())
 }
 
 // vanish makes the pod one that the runtime does not know: there is nothing to

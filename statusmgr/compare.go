@@ -37,11 +37,19 @@ func checkTransition(pod *corev1.Pod, before *corev1.PodStatus) error {
 	if terminal(before.Phase) && !terminal(pod.Status.Phase) {
 		return fmt.Errorf("phase %s would become %q", before.Phase, pod.Status.Phase)
 	}
+	if isRestartingAll(before) || isRestartingAll(&pod.Status) { // also what had ended for good
+		return nil
+	}
 	err := checkRestarts(pod, regularContainers(pod), before.ContainerStatuses, pod.Status.ContainerStatuses)
 	if err != nil {
 		return err
 	}
 	return checkRestarts(pod, initContainers(pod), before.InitContainerStatuses, pod.Status.InitContainerStatuses)
+}
+
+func isRestartingAll(status *corev1.PodStatus) bool {
+	said := conditionOf(status.Conditions, corev1.AllContainersRestarting)
+	return said != nil && said.Status == corev1.ConditionTrue
 }
 
 // checkRestarts returns an error if a container that ended, and may not run

@@ -250,6 +250,15 @@ func TestARestartOfAllContainers(t *testing.T) {
 	assert.EqualValues(t, 1, container(status, "other").RestartCount)
 }
 
+func TestAPodThatWasNeverInitializedStaysPendingWhenAllAreRestarted(t *testing.T) {
+	pod := newPod(never, "init:i", "app")
+	status := statusmgr.Generate(input(pod, observed("i#0 running")))
+	assert.Equal(t, pending, status.Phase)
+	in := input(pod, observed("i#0 exited 42"))
+	in.RestartingAll = true
+	assert.Equal(t, pending, then(status, in).Phase)
+}
+
 func TestADisruptionIsToldWithTheEnd(t *testing.T) {
 	pod := newPod(always, "app")
 	in := input(pod, observed("app#0 running"))

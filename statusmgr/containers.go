@@ -194,16 +194,29 @@ func (g *generator) notCreated() corev1.ContainerState {
 // ended before then is the last termination.
 func (g *generator) applyWaiting(c container, status *corev1.ContainerStatus) {
 	waiting, ok := g.Waiting[c.Name]
+	if !ok && g.restarts(c) {
+		waiting, ok = *g.notCreated().Waiting, true
+	}
 	if !ok || status.State.Running != nil || g.Pod.DeletionTimestamp != nil || g.Finished {
 		return
 	}
 	if t := status.State.Terminated; t != nil {
-		if !mayRestart(g.Pod, c, t) {
+		if !mayRestart(g.Pod, c, t) && !g.restarts(c) {
 			return
 		}
 		status.LastTerminationState = corev1.ContainerState{Terminated: t}
 	}
 	status.State = corev1.ContainerState{Waiting: &waiting}
+}
+
+// restarts reports whether the container has ended and runs again whatever its exit
+// code is.
+func (g *generator) restarts(c container) bool {
+	if g.State == nil {
+		return false
+	}
+	newest := g.State.Newest(c.Name)
+	return newest != nil && newest.Exited() && g.Restarting[newest.GetId()]
 }
 
 func (g *generator) termination(c *cri.Container, previous corev1.ContainerStatus) *corev1.ContainerStateTerminated {

@@ -40,6 +40,10 @@ type Input struct {
 	// new is not ready, or not started, if it has a probe for that. Nil means that
 	// nobody probes: what runs is started and ready.
 	Health map[string]Health
+	// Restarting are the ended containers, by the runtime's container ID, that run
+	// again whatever their exit code is, as a failed probe has had them ended. They are
+	// shown as waiting.
+	Restarting map[string]bool
 	// RestartingAll: a restart rule has had every container of the pod ended and
 	// removed, and not all are made again yet (KEP-5532).
 	RestartingAll bool

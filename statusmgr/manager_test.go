@@ -318,6 +318,22 @@ func TestIllegalTransitionIsRefused(t *testing.T) {
 		got, _ := m.Get(pod.UID)
 		assert.NotNil(t, got.ContainerStatuses[0].State.Running)
 	})
+	t.Run("but all may run again while all are restarted", func(t *testing.T) {
+		m := statusmgr.New(&fakeUpdater{}, statusmgr.Config{})
+		pod, status := ended(never, []string{"app", "b"}, "app#0 exited 42", "b#0 exited 0")
+		for _, step := range []struct {
+			restarting bool
+			runs       []string
+		}{{true, []string{"app#0 exited 42", "b#0 exited 0"}}, {true, nil}, {false, []string{"app#1 running", "b#1 running"}}} {
+			in := input(pod, observed(step.runs...))
+			in.RestartingAll = step.restarting
+			status = then(status, in)
+			m.Set(pod, status)
+			got, _ := m.Get(pod.UID)
+			require.Equal(t, status, got)
+		}
+		assert.NotNil(t, status.ContainerStatuses[1].State.Running)
+	})
 	t.Run("a terminal phase is not left", func(t *testing.T) {
 		m := statusmgr.New(&fakeUpdater{}, statusmgr.Config{})
 		m.Set(podNamed("a"), corev1.PodStatus{Phase: succeeded})

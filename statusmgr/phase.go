@@ -50,10 +50,12 @@ func (g *generator) truePhase(status *corev1.PodStatus) corev1.PodPhase {
 		return corev1.PodFailed
 	case g.Finished:
 		return finalPhase(status.ContainerStatuses)
+	case g.RestartingAll && g.previous.Phase == corev1.PodPending: // by an init container
+		return corev1.PodPending
 	case g.RestartingAll:
 		return corev1.PodRunning
 	default:
-		return phaseOf(g.Pod, status)
+		return g.phaseOf(status)
 	}
 }
 
@@ -86,11 +88,11 @@ func anyRunning(status *corev1.PodStatus) bool {
 }
 
 // phaseOf is the phase that the containers' states and restart rules add up to.
-func phaseOf(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodPhase {
-	if phase := initPhase(pod, status); phase != corev1.PodRunning {
+func (g *generator) phaseOf(status *corev1.PodStatus) corev1.PodPhase {
+	if phase := initPhase(g.Pod, status); phase != corev1.PodRunning {
 		return phase
 	}
-	return regularPhase(pod, status)
+	return g.regularPhase(status)
 }
 
 // initPhase is Failed if an init container failed for good, Pending if the
@@ -124,9 +126,9 @@ func failedForGood(pod *corev1.Pod, c container, status corev1.ContainerStatus) 
 // container in a crash loop counts as stopped, and its pod as running.
 // Sidecars keep a pod running that has nothing else left, until they are
 // stopped; how they end does not matter.
-func regularPhase(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodPhase {
+func (g *generator) regularPhase(status *corev1.PodStatus) corev1.PodPhase {
 	var running, stopped, failed, restarting int
-	for _, c := range regularContainers(pod) {
+	for _, c := range regularContainers(g.Pod) {
 		s := statusOf(status.ContainerStatuses, c.Name)
 		ended := lastEnd(s)
 		switch {
@@ -139,13 +141,13 @@ func regularPhase(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodPhase {
 			if hasFailed(c, ended) {
 				failed++
 			}
-			if mayRestart(pod, c, ended) {
+			if mayRestart(g.Pod, c, ended) || g.restarts(c) {
 				restarting++
 			}
 		}
 	}
 	switch {
-	case running+runningSidecars(pod, status) > 0, restarting > 0:
+	case running+runningSidecars(g.Pod, status) > 0, restarting > 0:
 		return corev1.PodRunning
 	case stopped == 0:
 		return corev1.PodPending

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -272,4 +273,26 @@ func TestFinishedPodGetsItsFinalStatus(t *testing.T) {
 			assert.Equal(t, test.want, statusmgr.Generate(in).Phase)
 		})
 	}
+}
+
+// A probe had it ended, and it runs again whatever its exit code is.
+func TestWhatRunsAgainWhateverItsExitCodeHasNotSucceeded(t *testing.T) {
+	pod := newPod(onFailure, "app")
+	before := statusmgr.Generate(input(pod, observed("app#0 running")))
+	in := input(pod, observed("app#0 exited 0"))
+	id := in.State.Newest("app").GetId()
+	require.Equal(t, succeeded, then(before, in).Phase)
+
+	in.Restarting = map[string]bool{id: true}
+	in.Waiting = map[string]corev1.ContainerStateWaiting{"app": {Reason: "CrashLoopBackOff"}}
+	waits := then(before, in)
+	assert.Equal(t, running, waits.Phase)
+	assert.Equal(t, "CrashLoopBackOff", container(waits, "app").State.Waiting.Reason)
+	assert.EqualValues(t, 0, container(waits, "app").LastTerminationState.Terminated.ExitCode)
+
+	in.Waiting = nil // it is about to start
+	starts := then(waits, in)
+	assert.Equal(t, running, starts.Phase)
+	assert.NotNil(t, container(starts, "app").State.Waiting, "no end that would have to be taken back")
+	assert.NotNil(t, container(starts, "app").LastTerminationState.Terminated)
 }

@@ -10,7 +10,8 @@ import (
 
 // Run hands changed statuses to the Updater until ctx ends, then returns nil.
 // It blocks and is to be called once. What is not handed on by then stays in
-// Get and Pods; a new agent finds it out again from the runtime.
+// Get and Pods; a new agent finds it out again from the runtime, but for the node's
+// own decisions of the last moments (Input.Failure), which are lost.
 func (m *Manager) Run(ctx context.Context) error {
 	deliver(ctx, m.wake, m.cfg.FullSyncPeriod, m.reportNext, m.retryFailed)
 	return nil

@@ -6,10 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // Where the volumes of a kind are, below a pod's directory, is the kubelet's
@@ -19,32 +19,89 @@ const (
 	emptyDirDir = "kubernetes.io~empty-dir"
 )
 
-// tmpfsType is what the kernel calls the file system of a volume in memory.
-const tmpfsType = "tmpfs"
+// What the kernel calls the file systems of volumes in memory.
+const (
+	tmpfsType     = "tmpfs"
+	hugetlbfsType = "hugetlbfs"
+)
 
-func (m *Manager) mountEmptyDir(uid types.UID, volume *corev1.Volume) (string, error) {
-	if err := checkName(volume.Name); err != nil {
-		return "", err
-	}
+func (m *Manager) mountEmptyDir(pod *corev1.Pod, volume *corev1.Volume) (string, error) {
 	source := volume.EmptyDir
 	if source == nil {
 		source = &corev1.EmptyDirVolumeSource{}
 	}
-	dir := filepath.Join(m.podDir(uid), volumesDir, emptyDirDir, volume.Name)
-	switch source.Medium {
-	case corev1.StorageMediumDefault:
-		return dir, makeShared(dir)
-	case corev1.StorageMediumMemory:
-		return dir, mountMemory(dir, source.SizeLimit)
-	default:
-		return "", &UnsupportedError{Kind: fmt.Sprintf("emptyDir with medium %s", source.Medium)}
+	dir := filepath.Join(m.podDir(pod.UID), volumesDir, emptyDirDir, volume.Name)
+	group := groupOf(pod)
+	mode := fs.FileMode(0o777)
+	if group != nil {
+		mode |= fs.ModeSetgid
 	}
+	switch medium := source.Medium; {
+	case medium == corev1.StorageMediumDefault:
+		return dir, makeShared(dir, mode, group)
+	case medium == corev1.StorageMediumMemory:
+		return dir, mountMemory(dir, tmpfs(mode, m.memorySize(pod, source.SizeLimit)).ownedBy(group))
+	case medium == corev1.StorageMediumHugePages || strings.HasPrefix(string(medium), string(corev1.StorageMediumHugePagesPrefix)):
+		size, err := pageSize(pod, medium)
+		if err != nil {
+			return "", err
+		}
+		return dir, mountMemory(dir, hugetlbfs(mode, size).ownedBy(group))
+	default:
+		return "", &UnsupportedError{Kind: fmt.Sprintf("emptyDir with medium %s", medium)}
+	}
+}
+
+// memorySize is the largest that a volume in memory may become, 0 if nothing limits
+// it: what the node can give, what the pod may use, what the volume asks for.
+func (m *Manager) memorySize(pod *corev1.Pod, limit *resource.Quantity) int64 {
+	size := m.cfg.Allocatable.Memory().Value()
+	smaller := func(other int64) {
+		if other > 0 && (size <= 0 || other < size) {
+			size = other
+		}
+	}
+	smaller(memoryLimit(pod))
+	if limit != nil {
+		smaller(limit.Value())
+	}
+	return max(size, 0)
+}
+
+// pageSize is the size of the huge pages of a volume, in bytes: that of the medium,
+// or else the one size of which the pod's containers request some.
+func pageSize(pod *corev1.Pod, medium corev1.StorageMedium) (int64, error) {
+	sizes := make(map[string]bool)
+	if size, ok := strings.CutPrefix(string(medium), string(corev1.StorageMediumHugePagesPrefix)); ok {
+		sizes[size] = true
+	} else {
+		for c := range containers(pod) {
+			for _, list := range []corev1.ResourceList{c.Resources.Requests, c.Resources.Limits} {
+				for name := range list {
+					if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {
+						sizes[size] = true
+					}
+				}
+			}
+		}
+	}
+	if len(sizes) != 1 {
+		return 0, fmt.Errorf("medium %s: the pod requests huge pages of %d sizes, not of one", medium, len(sizes))
+	}
+	for size := range sizes {
+		quantity, err := resource.ParseQuantity(size)
+		if err != nil || quantity.Value() <= 0 {
+			return 0, fmt.Errorf("medium %s: %q is not a size of pages", medium, size)
+		}
+		return quantity.Value(), nil
+	}
+	return 0, nil
 }
 
 // makeShared makes a directory in which anybody may write, whatever the umask.
 // One that is there is left as its containers have made it. It gets its name
 // when it is complete, so that a crash leaves no directory with other rights.
-func makeShared(dir string) error {
+func makeShared(dir string, mode fs.FileMode, group *int64) error {
 	info, err := os.Lstat(dir)
 	switch {
 	case err == nil && info.IsDir():
@@ -62,17 +119,59 @@ func makeShared(dir string) error {
 	if err := os.Mkdir(fresh, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if err := os.Chmod(fresh, 0o777); err != nil {
+	if group != nil {
+		if err := os.Lchown(fresh, -1, int(*group)); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(fresh, mode); err != nil {
 		return err
 	}
 	return os.Rename(fresh, dir)
 }
 
+// memoryFS is a file system in memory that is to be mounted.
+type memoryFS struct{ fsType, options string }
+
+// tmpfs has the mode and the size, in bytes; 0 leaves it to the kernel, which
+// allows half of the node's memory.
+func tmpfs(mode fs.FileMode, size int64) memoryFS {
+	options := fmt.Sprintf("mode=%#o", unixMode(mode))
+	if size > 0 {
+		options += fmt.Sprintf(",size=%d", size)
+	}
+	return memoryFS{tmpfsType, options}
+}
+
+// hugetlbfs has the mode, and pages of a size in bytes.
+func hugetlbfs(mode fs.FileMode, pageSize int64) memoryFS {
+	return memoryFS{hugetlbfsType, fmt.Sprintf("mode=%#o,pagesize=%d", unixMode(mode), pageSize)}
+}
+
+func (f memoryFS) ownedBy(group *int64) memoryFS {
+	if group != nil {
+		f.options += fmt.Sprintf(",gid=%d", *group)
+	}
+	return f
+}
+
+// unixMode is a mode as the kernel takes it.
+func unixMode(mode fs.FileMode) uint32 {
+	bits := uint32(mode.Perm())
+	if mode&fs.ModeSetgid != 0 {
+		bits |= 0o2000
+	}
+	return bits
+}
+
 // mountMemory mounts a file system in memory, unless it is mounted: what
 // containers keep there must survive the agent.
-func mountMemory(dir string, limit *resource.Quantity) error {
+func mountMemory(dir string, wanted memoryFS) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
+	}
+	if surelyMounted(dir, wanted.fsType) {
+		return nil
 	}
 	mounts, err := mountsIn(dir)
 	if err != nil {
@@ -81,15 +180,11 @@ func mountMemory(dir string, limit *resource.Quantity) error {
 	for _, mount := range mounts {
 		switch {
 		case mount.rel != ".":
-		case mount.isTmpfs():
+		case mount.fsType == wanted.fsType && mount.isWhole():
 			return nil
 		default:
 			return fmt.Errorf("%s is a mount of type %s", dir, mount.fsType)
 		}
 	}
-	size := int64(0)
-	if limit != nil {
-		size = max(0, limit.Value())
-	}
-	return mountTmpfs(dir, size)
+	return mountIn(dir, wanted)
 }

@@ -17,7 +17,7 @@ func ExampleManager() {
 	}
 	defer os.RemoveAll(root)
 	ctx := context.Background()
-	volumes := volume.New(volume.Config{Root: root})
+	volumes := volume.New(nil, volume.Config{Root: root})
 
 	pod := podWith("0b1c", emptyDir("cache"))
 	paths, err := volumes.Mount(ctx, pod)

@@ -113,3 +113,5 @@ func TestHostPathIsNeverChangedOrRemoved(t *testing.T) {
 	assert.FileExists(t, filepath.Join(dir, "file"))
 	assert.Equal(t, fs.FileMode(0o700), modeOf(t, dir))
 }
+
+func gidOf(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Gid }

@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/edged-project/edged/volume"
 )
 
 // mountingRoot is a root below which the test may mount: it skips the test where
@@ -184,4 +186,97 @@ func TestHostPathBlockDevice(t *testing.T) {
 	}
 	_, err := newManager(t.TempDir()).Mount(t.Context(), podWith("uid", hostPath(device, corev1.HostPathBlockDev)))
 	require.NoError(t, err)
+}
+
+func limited(name, memory string) corev1.Container {
+	c := corev1.Container{Name: name}
+	if memory != "" {
+		c.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)}
+	}
+	return c
+}
+
+func TestMemoryVolumeIsNoLargerThanWhatLimitsIt(t *testing.T) {
+	sidecar := limited("sidecar", "2Mi")
+	sidecar.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
+	tests := map[string]struct {
+		node, limit      string
+		init, containers []corev1.Container
+		want             int64
+	}{
+		"node":                       {node: "7Mi", containers: []corev1.Container{limited("a", "")}, want: 7 << 20},
+		"volume":                     {node: "7Mi", limit: "1Mi", containers: []corev1.Container{limited("a", "3Mi")}, want: 1 << 20},
+		"pod":                        {node: "7Mi", limit: "6Mi", containers: []corev1.Container{limited("a", "1Mi"), limited("b", "2Mi")}, want: 3 << 20},
+		"pod with a sidecar":         {node: "7Mi", init: []corev1.Container{sidecar}, containers: []corev1.Container{limited("a", "1Mi")}, want: 3 << 20},
+		"pod with a greedy start":    {node: "7Mi", init: []corev1.Container{sidecar, limited("i", "4Mi")}, containers: []corev1.Container{limited("a", "1Mi")}, want: 6 << 20},
+		"container without a limit":  {node: "7Mi", containers: []corev1.Container{limited("a", "1Mi"), limited("b", "")}, want: 7 << 20},
+		"init without a limit":       {node: "7Mi", init: []corev1.Container{limited("i", "")}, containers: []corev1.Container{limited("a", "1Mi")}, want: 7 << 20},
+		"pod on a node that is free": {containers: []corev1.Container{limited("a", "1Mi")}, want: 1 << 20},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			cfg := volume.Config{Root: mountingRoot(t)}
+			if test.node != "" {
+				cfg.Allocatable = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(test.node)}
+			}
+			m := volume.New(nil, cfg)
+			pod := podWith("uid", memory("data", test.limit))
+			test.containers[0].VolumeMounts = pod.Spec.Containers[0].VolumeMounts
+			pod.Spec.InitContainers, pod.Spec.Containers = test.init, test.containers
+			paths, err := m.Mount(t.Context(), pod)
+			require.NoError(t, err)
+			stat := statfs(t, paths["data"])
+			assert.EqualValues(t, test.want, stat.Blocks*uint64(stat.Bsize))
+			require.NoError(t, m.Unmount(t.Context(), "uid"))
+		})
+	}
+}
+
+func TestMemoryVolumeBelongsToThePodsGroup(t *testing.T) {
+	m := newManager(mountingRoot(t))
+	pod := podWith("uid", memory("data", ""))
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: new(int64(4242))}
+	paths, err := m.Mount(t.Context(), pod)
+	require.NoError(t, err)
+	info, err := os.Stat(paths["data"])
+	require.NoError(t, err)
+	assert.EqualValues(t, 4242, gidOf(info))
+	assert.Equal(t, os.ModeDir|os.ModeSetgid|0o777, info.Mode())
+	require.NoError(t, m.Unmount(t.Context(), "uid"))
+}
+
+func TestVolumeOfHugePages(t *testing.T) {
+	if _, err := os.Stat("/sys/kernel/mm/hugepages/hugepages-2048kB"); err != nil {
+		t.Skip("the kernel has no huge pages of 2 MiB")
+	}
+	requests := corev1.ResourceList{"hugepages-2Mi": resource.MustParse("4Mi")}
+	for medium, list := range map[corev1.StorageMedium]corev1.ResourceList{"HugePages-2Mi": nil, "HugePages": requests} {
+		t.Run(string(medium), func(t *testing.T) {
+			m := newManager(mountingRoot(t))
+			v := emptyDir("pages")
+			v.EmptyDir.Medium = medium
+			pod := podWith("uid", v)
+			pod.Spec.Containers[0].Resources.Requests = list
+			for range 2 {
+				paths, err := m.Mount(t.Context(), pod)
+				require.NoError(t, err)
+				assert.Equal(t, uint32(unix.HUGETLBFS_MAGIC), uint32(statfs(t, paths["pages"]).Type))
+				assert.EqualValues(t, 2<<20, statfs(t, paths["pages"]).Bsize)
+			}
+			require.NoError(t, m.Unmount(t.Context(), "uid"))
+		})
+	}
+}
+
+func TestHugePagesThatAreNotOfOneSize(t *testing.T) {
+	for medium, want := range map[corev1.StorageMedium]string{
+		"HugePages":       "the pod requests huge pages of 0 sizes",
+		"HugePages-large": `"large" is not a size of pages`,
+		"HugePages-0":     `"0" is not a size of pages`,
+	} {
+		v := emptyDir("pages")
+		v.EmptyDir.Medium = medium
+		_, err := newManager(t.TempDir()).Mount(t.Context(), podWith("uid", v))
+		require.ErrorContains(t, err, want)
+	}
 }

@@ -4,26 +4,43 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
-// mountTmpfs mounts a file system in memory in which anybody may write. A size
-// of 0 leaves it to the kernel, which allows half of the node's memory.
-func mountTmpfs(dir string, size int64) error {
-	options := "mode=0777"
-	if size > 0 {
-		options += ",size=" + strconv.FormatInt(size, 10)
+// mountIn mounts a file system in memory, whose pages are not swapped to a disk
+// where the kernel (6.4 and later) can do without.
+func mountIn(dir string, wanted memoryFS) error {
+	options := wanted.options
+	if wanted.fsType == tmpfsType {
+		options += ",noswap"
 	}
-	if err := unix.Mount(tmpfsType, dir, tmpfsType, 0, options); err != nil {
-		return fmt.Errorf("mount %s at %s: %w", tmpfsType, dir, err)
+	err := unix.Mount(wanted.fsType, dir, wanted.fsType, 0, options)
+	if errors.Is(err, unix.EINVAL) {
+		err = unix.Mount(wanted.fsType, dir, wanted.fsType, 0, wanted.options)
+	}
+	if err != nil {
+		return fmt.Errorf("mount %s at %s: %w", wanted.fsType, dir, err)
 	}
 	return nil
+}
+
+// surelyMounted reports whether a file system of the type is known to be mounted on
+// the directory without a look at the whole mount table, which kernels since 5.6 can
+// tell. False says nothing.
+func surelyMounted(dir, fsType string) bool {
+	mounted, sure, err := mountinfo.MountedFast(dir)
+	if err != nil || !sure || !mounted {
+		return false
+	}
+	var stat unix.Statfs_t
+	if unix.Statfs(dir, &stat) != nil {
+		return false
+	}
+	magic := map[string]uint32{tmpfsType: unix.TMPFS_MAGIC, hugetlbfsType: unix.HUGETLBFS_MAGIC}
+	return uint32(stat.Type) == magic[fsType]
 }
 
 func unmount(point string) error {
@@ -44,55 +61,18 @@ func mountsIn(dir string) ([]mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	table, err := os.ReadFile("/proc/self/mountinfo")
+	// The entry of a mount that it does not understand is an error: none is missed.
+	list, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 	if err != nil {
 		return nil, fmt.Errorf("read the mount table: %w", err)
 	}
-	return parseMounts(string(table), dir)
-}
-
-// parseMounts picks the mounts at and below dir from a table in the form of
-// proc_pid_mountinfo(5). A line that it does not understand is an error, as it
-// may be a mount that must not be missed.
-func parseMounts(table, dir string) ([]mount, error) {
-	var mounts []mount
-	for line := range strings.Lines(table) {
-		fields := strings.Split(strings.TrimSuffix(line, "\n"), " ")
-		// The sixth field and more before a dash are options; then comes the type.
-		dash := slices.Index(fields, "-")
-		if dash < 6 || dash+1 >= len(fields) {
-			return nil, fmt.Errorf("mount table has the line %q", line)
-		}
-		point, err := unescape(fields[4])
+	mounts := make([]mount, len(list))
+	for i, info := range list {
+		rel, err := filepath.Rel(dir, info.Mountpoint)
 		if err != nil {
-			return nil, fmt.Errorf("mount table has the line %q: %w", line, err)
+			return nil, err
 		}
-		rel, err := filepath.Rel(dir, point)
-		if err == nil && filepath.IsLocal(rel) {
-			mounts = append(mounts, mount{point: point, rel: rel, source: fields[3], fsType: fields[dash+1]})
-		}
+		mounts[i] = mount{point: info.Mountpoint, rel: rel, source: info.Root, fsType: info.FSType}
 	}
 	return mounts, nil
-}
-
-// unescape undoes the kernel's escapes: a backslash and three octal digits for
-// each space, tab, newline and backslash.
-func unescape(field string) (string, error) {
-	var plain strings.Builder
-	for {
-		before, after, found := strings.Cut(field, `\`)
-		plain.WriteString(before)
-		if !found {
-			return plain.String(), nil
-		}
-		if len(after) < 3 {
-			return "", fmt.Errorf("the escape \\%s is cut off", after)
-		}
-		char, err := strconv.ParseUint(after[:3], 8, 8)
-		if err != nil {
-			return "", fmt.Errorf("read the escape: %w", err)
-		}
-		plain.WriteByte(byte(char))
-		field = after[3:]
-	}
 }

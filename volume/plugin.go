@@ -19,7 +19,8 @@ type Volume struct {
 	// ReadOnly: nobody is to write to it.
 	ReadOnly bool
 	// Dir is the plugin's own for this volume of this pod, in the kubelet's layout:
-	// <Root>/pods/<uid>/volumes/<plugin, with ~ for />/<volume>. Its parent exists.
+	// <Root>/pods/<uid>/volumes/<plugin, with ~ for />/<volume>, where <volume> is
+	// the name of Persistent if there is one. Its parent exists.
 	Dir string
 }
 
@@ -44,4 +45,13 @@ type Plugin interface {
 	// Detach is called after Unmount; it takes the volume off the node when no other
 	// pod uses it, and removes dir.
 	Detach(ctx context.Context, uid types.UID, dir string) error
+}
+
+// GroupedPlugin is a Plugin whose volumes may belong to the group of their pod, its
+// fsGroup. Those of others are left as they are.
+type GroupedPlugin interface {
+	Plugin
+	// AppliesFSGroup reports whether a mounted volume is to be given to the group. It
+	// is asked after each Mount of a volume.
+	AppliesFSGroup(v *Volume) (bool, error)
 }

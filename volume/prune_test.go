@@ -17,7 +17,7 @@ import (
 
 // prunes returns a Manager to which all pods but "live" are gone.
 func prunes(root string) *volume.Manager {
-	return volume.New(volume.Config{Root: root, Removed: func(uid types.UID) bool { return uid != "live" }})
+	return volume.New(nil, volume.Config{Root: root, Removed: func(uid types.UID) bool { return uid != "live" }})
 }
 
 func TestVolumesOfPodsThatAreGoneAreRemoved(t *testing.T) {
@@ -49,7 +49,7 @@ func TestNothingToPrune(t *testing.T) {
 func TestNothingIsPrunedBeforeTheSourcesAreReady(t *testing.T) {
 	root := t.TempDir()
 	isReady := false
-	m := volume.New(volume.Config{
+	m := volume.New(nil, volume.Config{
 		Root: root, Ready: func() bool { return isReady }, Removed: func(types.UID) bool { return true },
 	})
 	paths, err := m.Mount(t.Context(), podWith("gone", emptyDir("data")))
@@ -88,7 +88,7 @@ func TestAPodIsNotMountedWhileItIsPruned(t *testing.T) {
 	var m *volume.Manager
 	pod := podWith("uid", emptyDir("data"))
 	var mountErr, unmountErr error
-	m = volume.New(volume.Config{Root: root, Removed: func(uid types.UID) bool {
+	m = volume.New(nil, volume.Config{Root: root, Removed: func(uid types.UID) bool {
 		_, mountErr = m.Mount(t.Context(), pod)
 		unmountErr = m.Unmount(t.Context(), uid)
 		return true
@@ -104,22 +104,39 @@ func TestAPodIsNotMountedWhileItIsPruned(t *testing.T) {
 	assert.DirExists(t, paths["data"])
 }
 
+// A worker that comes while a clean-up looks at its pod is not refused.
+func TestAPodThatIsThereIsNotDisturbedByACleanUp(t *testing.T) {
+	var m *volume.Manager
+	pod := podWith("uid", emptyDir("data"))
+	mounts := 0
+	m = volume.New(nil, volume.Config{Root: t.TempDir(), Removed: func(types.UID) bool {
+		_, err := m.Mount(t.Context(), pod)
+		assert.NoError(t, err)
+		mounts++
+		return false
+	}})
+	_, err := m.Mount(t.Context(), pod)
+	require.NoError(t, err)
+	require.NoError(t, m.Prune(t.Context()))
+	assert.Equal(t, 1, mounts)
+}
+
 // The second clean-up, which begins within the first, has nothing to do.
 func TestAPodIsPrunedByOneCallAtATime(t *testing.T) {
 	root := t.TempDir()
 	write(t, filepath.Join(root, "pods/gone/etc-hosts"))
 	var m *volume.Manager
 	asked := 0
-	m = volume.New(volume.Config{Root: root, Removed: func(types.UID) bool {
+	m = volume.New(nil, volume.Config{Root: root, Removed: func(types.UID) bool {
 		asked++
-		if asked == 1 {
+		if asked == 2 { // while it has the pod
 			assert.NoError(t, m.Prune(t.Context()))
 			assert.DirExists(t, filepath.Join(root, "pods/gone"))
 		}
 		return true
 	}})
 	require.NoError(t, m.Prune(t.Context()))
-	assert.Equal(t, 1, asked)
+	assert.Equal(t, 3, asked)
 	assert.NoDirExists(t, filepath.Join(root, "pods/gone"))
 }
 

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -20,33 +22,51 @@ type mount struct {
 	fsType string
 }
 
-// isTmpfs reports whether a whole file system in memory is mounted, as by
-// mountTmpfs, and not a directory of one.
-func (m mount) isTmpfs() bool { return m.fsType == tmpfsType && m.source == "/" }
+// isWhole reports whether a whole file system is mounted, and not a directory of one.
+func (m mount) isWhole() bool { return m.source == "/" }
 
-// isMemoryVolume reports whether the mount, found below a pod's directory, is
-// one of mountMemory's.
-func (m mount) isMemoryVolume() bool {
-	return m.isTmpfs() && filepath.Dir(m.rel) == filepath.Join(volumesDir, emptyDirDir)
+// isOwn reports whether the mount, found below a pod's directory, is one of
+// mountMemory's.
+func (m mount) isOwn() bool {
+	return m.isWhole() && (m.fsType == tmpfsType || m.fsType == hugetlbfsType) &&
+		filepath.Dir(filepath.Dir(m.rel)) == volumesDir && isOwnKind(filepath.Base(filepath.Dir(m.rel)))
 }
 
-// tearDown unmounts what this package has mounted for the pod, and removes the
-// pod's directory. While anything else is mounted there it touches nothing:
-// behind a mount may be data that is not the pod's.
+// isOwnKind reports whether the volumes in a directory of this name are this
+// package's own, with all that is in them.
+func isOwnKind(name string) bool {
+	if name == emptyDirDir {
+		return true
+	}
+	for _, dir := range contentDirs {
+		if name == dir {
+			return true
+		}
+	}
+	return false
+}
+
+// tearDown takes away the pod's sub paths, has plugins unmount their volumes,
+// unmounts this package's own, and removes the pod's directory. While anything else
+// is mounted there it removes nothing: behind a mount may be data that is not the
+// pod's.
 func (m *Manager) tearDown(ctx context.Context, uid types.UID) error {
-	mounts, err := mountsIn(m.podDir(uid))
+	m.forget(uid)
+	if err := m.unmountSubPaths(uid); err != nil {
+		return err
+	}
+	served, err := m.served(uid)
 	if err != nil {
 		return err
 	}
-	for _, mount := range mounts {
-		if !mount.isMemoryVolume() {
-			return fmt.Errorf("%s is still mounted", mount.point)
-		}
+	if err := m.unmountServed(ctx, uid, served); err != nil {
+		return err
 	}
-	for _, mount := range mounts {
-		if err := unmount(mount.point); err != nil {
-			return err
-		}
+	if err := m.unmountOwn(uid); err != nil {
+		return err
+	}
+	if err := m.detachServed(ctx, uid, served); err != nil {
+		return err
 	}
 	root, err := os.OpenRoot(m.pods)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -57,6 +77,25 @@ func (m *Manager) tearDown(ctx context.Context, uid types.UID) error {
 	}
 	defer root.Close()
 	return removePod(ctx, root, string(uid))
+}
+
+// unmountOwn unmounts this package's volumes, once nothing else is mounted.
+func (m *Manager) unmountOwn(uid types.UID) error {
+	mounts, err := mountsIn(m.podDir(uid))
+	if err != nil {
+		return err
+	}
+	for _, mount := range mounts {
+		if !mount.isOwn() {
+			return fmt.Errorf("%s is still mounted", mount.point)
+		}
+	}
+	for _, mount := range slices.Backward(mounts) {
+		if err := unmount(mount.point); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // removePod removes a pod's directory.
@@ -89,7 +128,7 @@ func (r remover) removeVolumes(ctx context.Context, dir string) error {
 	var errs []error
 	for _, kind := range kinds {
 		path := filepath.Join(dir, kind.Name())
-		if kind.Name() == emptyDirDir {
+		if isOwnKind(kind.Name()) {
 			errs = append(errs, r.remove(ctx, path))
 		} else if kind.IsDir() {
 			errs = append(errs, r.removeEmpty(path))
@@ -109,3 +148,6 @@ func (r remover) removeEmpty(dir string) error {
 	}
 	return errors.Join(errs...)
 }
+
+// escapeName is the name of a plugin as that of a directory.
+func escapeName(plugin string) string { return strings.ReplaceAll(plugin, "/", "~") }

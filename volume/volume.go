@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -26,6 +24,19 @@ type Config struct {
 	// Period is the time from the end of a clean-up to the next, 1 minute by
 	// default.
 	Period time.Duration
+	// Timeout is how long the source of objects and the steps of plugins may take
+	// for one volume, 2 minutes and 3 seconds by default, as for the kubelet.
+	Timeout time.Duration
+
+	// Plugins serve the volumes that they say are theirs. The first that does is
+	// asked. None by default.
+	Plugins []Plugin
+	// Downward returns the value of a field or resource of the pod for a file of a
+	// downwardAPI volume. It must not block. Nil serves no such files.
+	Downward func(pod *corev1.Pod, item *corev1.DownwardAPIVolumeFile) (string, error)
+	// Allocatable is what the node has for pods: no volume in memory is larger than
+	// its memory. Empty leaves the limit to the kernel, half of the node's memory.
+	Allocatable corev1.ResourceList
 
 	// Ready reports whether every source of pods has delivered its pods; until
 	// then nothing is cleaned up. Nil means that it is so from the start.
@@ -36,40 +47,75 @@ type Config struct {
 	// is gone.
 	Removed func(uid types.UID) bool
 
-	// Logger gets what was cleaned up. Nil means no log.
+	// Recorder is told when the content of a mounted volume cannot be brought up
+	// to date, once for each cause. Nil tells nobody.
+	Recorder Recorder
+	// Logger gets the same, and what was cleaned up. Nil means no log.
 	Logger *zap.Logger
 }
 
-// UnsupportedError is the error for a volume of a kind that this package does
-// not serve.
+// Recorder takes what happens to a pod, for people to read. It must not block.
+type Recorder interface {
+	Event(about *corev1.ObjectReference, eventType, reason, message string)
+}
+
+// UnsupportedError is the error for a volume of a kind that nobody serves here.
 type UnsupportedError struct {
-	// Kind is the kind as a manifest spells it, such as "configMap".
+	// Kind is the kind as a manifest spells it, such as "nfs".
 	Kind string
 }
 
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("volumes of kind %s are not supported yet", e.Kind)
+	return fmt.Sprintf("volumes of kind %s are not supported", e.Kind)
 }
 
-// Manager prepares volumes and cleans up after them. Its methods may be called
-// concurrently for different pods. For one pod the caller has one call at a time;
-// another gets an error, which is worth a retry.
+// Manager prepares volumes, keeps their content up to date and cleans up after
+// them. Its methods may be called concurrently for different pods. For one pod the
+// caller has one call at a time; another gets an error, which is worth a retry.
 type Manager struct {
-	cfg  Config
-	pods string
-	log  *zap.Logger
+	cfg    Config
+	src    Objects
+	tokens Tokens // nil if the source has none
+	claims Claims // nil if the source has none
+	pods   string
+	log    *zap.Logger
+	wake   chan struct{} // a volume is stale
 
-	mu   sync.Mutex // guards busy
-	busy map[types.UID]bool
+	mu      sync.Mutex // guards busy, records, and of these what they say
+	busy    map[types.UID]*claim
+	records map[types.UID]*record
 }
 
-// New returns a Manager of the volumes below cfg.Root.
-func New(cfg Config) *Manager {
+// New returns a Manager of the volumes below cfg.Root, which get their content
+// from src. Without a source, nil, volumes that need one are not mounted.
+func New(src Objects, cfg Config) *Manager {
+	cfg = cfg.withDefaults()
+	if src == nil {
+		src = noObjects{}
+	}
+	m := &Manager{
+		cfg:     cfg,
+		src:     src,
+		pods:    filepath.Join(cfg.Root, "pods"),
+		log:     cfg.Logger.Named("volume"),
+		wake:    make(chan struct{}, 1),
+		busy:    make(map[types.UID]*claim),
+		records: make(map[types.UID]*record),
+	}
+	m.tokens, _ = src.(Tokens)
+	m.claims, _ = src.(Claims)
+	return m
+}
+
+func (cfg Config) withDefaults() Config {
 	if cfg.Root == "" {
 		cfg.Root = "/var/lib/edged"
 	}
 	if cfg.Period <= 0 {
 		cfg.Period = time.Minute
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 2*time.Minute + 3*time.Second
 	}
 	if cfg.Ready == nil {
 		cfg.Ready = func() bool { return true }
@@ -77,46 +123,52 @@ func New(cfg Config) *Manager {
 	if cfg.Removed == nil {
 		cfg.Removed = func(types.UID) bool { return false }
 	}
+	if cfg.Recorder == nil {
+		cfg.Recorder = noRecorder{}
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
-	return &Manager{
-		cfg:  cfg,
-		pods: filepath.Join(cfg.Root, "pods"),
-		log:  cfg.Logger.Named("volume"),
-		busy: make(map[types.UID]bool),
-	}
+	return cfg
 }
 
-// Run cleans up after pods that are gone, at once and then once each period,
-// until ctx ends, and returns nil. What could not be cleaned up is logged and
-// tried again.
+type noRecorder struct{}
+
+func (noRecorder) Event(*corev1.ObjectReference, string, string, string) {}
+
+// Run keeps the content of mounted volumes up to date, with what Changed tells
+// and with fresh tokens, and cleans up after pods that are gone, at once and then
+// once each period, until ctx ends; then it returns nil. What could not be done is
+// logged and tried again.
 func (m *Manager) Run(ctx context.Context) error {
-	for {
-		if err := m.Prune(ctx); err != nil && ctx.Err() == nil {
-			m.log.Warn("clean-up left something behind", zap.Error(err))
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(m.cfg.Period):
-		}
-	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.pruneAll(ctx)
+	}()
+	m.refreshAll(ctx)
+	<-done
+	return nil
 }
 
-// Mount prepares the volumes that containers of the pod mount, and returns
-// their paths on the host by volume name. It is idempotent: what is there stays
-// as it is. Others may put files of their own into the pod's directory after the
-// first Mount of the pod, volumes or not. It blocks for as long as the file
+// Mount prepares the volumes that containers of the pod mount, and returns their
+// paths on the host by volume name; those of kind image, which the runtime mounts,
+// have none. It is idempotent and is to be called at each look at the pod: what is
+// made from objects, from the pod's labels or from tokens is brought up to date,
+// the rest stays as it is. The pod must not be changed afterwards. Others may put
+// files of their own into the pod's directory after the first Mount of the pod,
+// volumes or not. It blocks for as long as the source of objects, plugins and file
 // systems take, which for a hostPath on a dead network mount can be long.
 //
-// An error joins those of all volumes that cannot be prepared, each with its
-// name; they have no path, and the pod must not start. An *UnsupportedError is
-// among them for a volume of a kind that is not served.
+// A volume that has content keeps it and its path when it cannot be brought up to
+// date; Config.Recorder is told why. Any other error is joined with those of all
+// volumes that cannot be prepared, each with its name; they have no path, and the
+// pod must not start. An *UnsupportedError is among them for a volume of a kind
+// that is not served.
 func (m *Manager) Mount(ctx context.Context, pod *corev1.Pod) (map[string]string, error) {
 	var paths map[string]string
-	err := m.exclusively(pod.UID, func() (err error) {
-		paths, err = m.mountAll(ctx, pod)
+	err := m.exclusively(ctx, pod.UID, func() (err error) {
+		paths, err = m.mountAll(ctx, m.remember(pod))
 		return err
 	})
 	if err != nil {
@@ -125,24 +177,25 @@ func (m *Manager) Mount(ctx context.Context, pod *corev1.Pod) (map[string]string
 	return paths, nil
 }
 
-func (m *Manager) mountAll(ctx context.Context, pod *corev1.Pod) (map[string]string, error) {
-	wanted := mounted(pod)
+func (m *Manager) mountAll(ctx context.Context, r *record) (map[string]string, error) {
+	wanted := mounted(r.pod)
 	paths := make(map[string]string, len(wanted))
 	var errs []error
-	for i := range pod.Spec.Volumes {
+	for i := range r.pod.Spec.Volumes {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		volume := &pod.Spec.Volumes[i]
+		volume := &r.pod.Spec.Volumes[i]
 		if !wanted[volume.Name] {
 			continue
 		}
 		delete(wanted, volume.Name)
-		path, err := m.mount(pod.UID, volume)
+		path, err := m.mount(ctx, r, volume)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("volume %q: %w", volume.Name, err))
+		} else if path != "" {
+			paths[volume.Name] = path
 		}
-		paths[volume.Name] = path
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		errs = append(errs, fmt.Errorf("volume %q: a container mounts it, but the pod does not have it", name))
@@ -153,127 +206,53 @@ func (m *Manager) mountAll(ctx context.Context, pod *corev1.Pod) (map[string]str
 // mounted returns the names of the volumes that containers of any sort mount.
 func mounted(pod *corev1.Pod) map[string]bool {
 	names := make(map[string]bool)
-	add := func(mounts []corev1.VolumeMount, devices []corev1.VolumeDevice) {
-		for _, mount := range mounts {
+	for c := range containers(pod) {
+		for _, mount := range c.VolumeMounts {
 			names[mount.Name] = true
 		}
-		for _, device := range devices {
+		for _, device := range c.VolumeDevices {
 			names[device.Name] = true
 		}
-	}
-	for _, c := range pod.Spec.InitContainers {
-		add(c.VolumeMounts, c.VolumeDevices)
-	}
-	for _, c := range pod.Spec.Containers {
-		add(c.VolumeMounts, c.VolumeDevices)
-	}
-	for _, c := range pod.Spec.EphemeralContainers {
-		add(c.VolumeMounts, c.VolumeDevices)
 	}
 	return names
 }
 
-func (m *Manager) mount(uid types.UID, volume *corev1.Volume) (path string, err error) {
-	kind, err := kindOf(volume)
+func (m *Manager) mount(ctx context.Context, r *record, spec *corev1.Volume) (path string, err error) {
+	if err := checkName(spec.Name); err != nil {
+		return "", err
+	}
+	kind, err := kindOf(spec)
 	if err != nil {
 		return "", err
 	}
 	switch kind {
 	case "emptyDir":
-		return m.mountEmptyDir(uid, volume)
+		return m.mountEmptyDir(r.pod, spec)
 	case "hostPath":
-		return volume.HostPath.Path, prepareHostPath(volume.HostPath)
+		return spec.HostPath.Path, prepareHostPath(spec.HostPath)
+	case "configMap", "secret", "downwardAPI", "projected":
+		return m.mountContent(ctx, r, spec, kind)
+	case "image":
+		return "", nil
+	case "persistentVolumeClaim", "ephemeral":
+		return m.mountClaimed(ctx, r, spec, kind)
 	default:
-		return "", &UnsupportedError{Kind: kind}
+		return m.mountByPlugin(ctx, r, &Volume{Pod: r.pod, Spec: spec, ReadOnly: readOnly(spec)}, kind)
 	}
 }
 
 // Unmount takes down all of the pod's volumes and removes its directory, with
 // all that others have put there. It is to be called when the pod's containers
-// have ended. It is idempotent, and blocks for as long as the file systems take.
+// have ended. It is idempotent, and blocks for as long as plugins and file systems
+// take.
 //
 // An error means that something is left, such as a mount that is in use: the
 // call is worth a retry.
 func (m *Manager) Unmount(ctx context.Context, uid types.UID) error {
-	if err := m.exclusively(uid, func() error { return m.tearDown(ctx, uid) }); err != nil {
+	if err := m.exclusively(ctx, uid, func() error { return m.tearDown(ctx, uid) }); err != nil {
 		return fmt.Errorf("unmount volumes: %w", err)
 	}
 	return nil
-}
-
-// Prune does one clean-up: the directories of pods that are gone are taken down
-// as by Unmount. This finds pods that were deleted while no agent ran. It does
-// nothing before Ready, is idempotent, and may be called beside all other
-// methods. An error joins what could not be cleaned up; the rest was.
-func (m *Manager) Prune(ctx context.Context) error {
-	if !m.cfg.Ready() {
-		return nil
-	}
-	entries, err := os.ReadDir(m.pods)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("clean up volumes: %w", err)
-	}
-	var errs []error
-	for _, entry := range entries {
-		if ctx.Err() != nil {
-			return errors.Join(append(errs, ctx.Err())...)
-		}
-		// Any other name is not a pod's.
-		if entry.IsDir() && checkName(entry.Name()) == nil {
-			errs = append(errs, m.prune(ctx, types.UID(entry.Name())))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// prune claims the pod before it asks whether the pod is gone: a pod that comes
-// back after the answer is refused its volumes until the old ones are gone. A
-// pod whose worker is at it is left for the next time.
-func (m *Manager) prune(ctx context.Context, uid types.UID) error {
-	if !m.claim(uid) {
-		return nil
-	}
-	defer m.release(uid)
-	if !m.cfg.Removed(uid) {
-		return nil
-	}
-	if err := m.tearDown(ctx, uid); err != nil {
-		return fmt.Errorf("clean up volumes of pod %q: %w", uid, err)
-	}
-	m.log.Info("volumes of a pod that is gone removed", zap.String("uid", string(uid)))
-	return nil
-}
-
-// exclusively calls do with nobody else at work on the pod. It does not wait for
-// others, as they are doing I/O.
-func (m *Manager) exclusively(uid types.UID, do func() error) error {
-	if err := checkName(string(uid)); err != nil {
-		return fmt.Errorf("UID: %w", err)
-	}
-	if !m.claim(uid) {
-		return errors.New("another call is at work on them")
-	}
-	defer m.release(uid)
-	return do()
-}
-
-func (m *Manager) claim(uid types.UID) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.busy[uid] {
-		return false
-	}
-	m.busy[uid] = true
-	return true
-}
-
-func (m *Manager) release(uid types.UID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.busy, uid)
 }
 
 func (m *Manager) podDir(uid types.UID) string { return filepath.Join(m.pods, string(uid)) }

@@ -35,7 +35,7 @@ func podWith(uid string, volumes ...corev1.Volume) *corev1.Pod {
 	}
 }
 
-func newManager(root string) *volume.Manager { return volume.New(volume.Config{Root: root}) }
+func newManager(root string) *volume.Manager { return volume.New(nil, volume.Config{Root: root}) }
 
 func write(t *testing.T, file string) {
 	t.Helper()
@@ -90,13 +90,10 @@ func TestOnlyVolumesThatAContainerMountsAreMounted(t *testing.T) {
 
 func TestUnsupportedKindsAreNamed(t *testing.T) {
 	tests := map[string]corev1.VolumeSource{
-		"configMap":                            {ConfigMap: &corev1.ConfigMapVolumeSource{}},
-		"secret":                               {Secret: &corev1.SecretVolumeSource{}},
-		"projected":                            {Projected: &corev1.ProjectedVolumeSource{}},
-		"persistentVolumeClaim":                {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{}},
+		"nfs":                                  {NFS: &corev1.NFSVolumeSource{}},
 		"csi":                                  {CSI: &corev1.CSIVolumeSource{}},
-		"image":                                {Image: &corev1.ImageVolumeSource{}},
-		"emptyDir with medium HugePages-2Mi":   {EmptyDir: &corev1.EmptyDirVolumeSource{Medium: "HugePages-2Mi"}},
+		"persistentVolumeClaim":                {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{}},
+		"ephemeral":                            {Ephemeral: &corev1.EphemeralVolumeSource{}},
 		"emptyDir with medium of another kind": {EmptyDir: &corev1.EmptyDirVolumeSource{Medium: "of another kind"}},
 	}
 	for kind, source := range tests {
@@ -106,7 +103,7 @@ func TestUnsupportedKindsAreNamed(t *testing.T) {
 			var unsupported *volume.UnsupportedError
 			require.ErrorAs(t, err, &unsupported)
 			assert.Equal(t, kind, unsupported.Kind)
-			assert.EqualError(t, err, fmt.Sprintf("mount volumes: volume %q: volumes of kind %s are not supported yet", "data", kind))
+			assert.EqualError(t, err, fmt.Sprintf("mount volumes: volume %q: volumes of kind %s are not supported", "data", kind))
 		})
 	}
 }
@@ -123,7 +120,9 @@ func TestABlockDeviceIsNotOverlooked(t *testing.T) {
 
 func TestEveryVolumeThatFailsIsNamed(t *testing.T) {
 	pod := podWith("uid",
-		corev1.Volume{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{}}},
+		corev1.Volume{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "settings"},
+		}}},
 		emptyDir("fine"),
 		corev1.Volume{Name: "both", VolumeSource: corev1.VolumeSource{
 			EmptyDir: &corev1.EmptyDirVolumeSource{}, HostPath: &corev1.HostPathVolumeSource{Path: "/"},
@@ -133,7 +132,7 @@ func TestEveryVolumeThatFailsIsNamed(t *testing.T) {
 
 	paths, err := newManager(t.TempDir()).Mount(t.Context(), pod)
 	assert.Nil(t, paths)
-	assert.EqualError(t, err, `mount volumes: volume "config": volumes of kind configMap are not supported yet
+	assert.EqualError(t, err, `mount volumes: volume "config": configmap "settings": no source of ConfigMaps is configured
 volume "both": it is of more than one kind: emptyDir, hostPath
 volume "absent": a container mounts it, but the pod does not have it`)
 }

@@ -88,6 +88,28 @@ func NextRestartCount(dir string) (int, error) {
 	return next, nil
 }
 
+// RemoveEarlier removes what earlier runs of the container have logged than the one
+// that logs to the file, rotated files too. It is for runs whose containers are gone.
+// It is idempotent, and does nothing for a file that is no log by its name.
+func RemoveEarlier(logFile string) error {
+	dir, name := filepath.Split(logFile)
+	count, ok := restartCountOf(name)
+	if !ok {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return missingIsFine(err)
+	}
+	var errs []error
+	for _, entry := range entries {
+		if earlier, ok := restartCountOf(entry.Name()); ok && earlier < count {
+			errs = append(errs, missingIsFine(os.Remove(filepath.Join(dir, entry.Name()))))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // restartCountOf reads the count from "3.log" and from rotated names such as
 // "3.log.20260102-150405.gz".
 func restartCountOf(name string) (int, bool) {

@@ -89,6 +89,25 @@ func TestNextRestartCountGoesByTheHighestLog(t *testing.T) {
 	}
 }
 
+func TestTheLogsOfEarlierRunsAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	for _, file := range []string{"0.log", "9.log", "9.log.20260102-150405.gz", "10.log", "10.log.20260102-150405", "11.log", "other.log", "7.txt"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, file), nil, 0o600))
+	}
+	for range 2 {
+		require.NoError(t, crilog.RemoveEarlier(filepath.Join(dir, "10.log")))
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		var left []string
+		for _, entry := range entries {
+			left = append(left, entry.Name())
+		}
+		assert.Equal(t, []string{"10.log", "10.log.20260102-150405", "11.log", "7.txt", "other.log"}, left)
+	}
+	require.NoError(t, crilog.RemoveEarlier(filepath.Join(dir, "absent", "3.log")))
+	require.NoError(t, crilog.RemoveEarlier(""), "the runtime logs elsewhere")
+}
+
 func TestNextRestartCountWithoutADirectoryIsZero(t *testing.T) {
 	count, err := crilog.NextRestartCount(filepath.Join(t.TempDir(), "absent"))
 	require.NoError(t, err)

@@ -188,18 +188,23 @@ func (r *Rotator) rotate(ctx context.Context, containerID, path string) (bool, e
 		}
 	}
 	away := rotatedName(path, time.Now())
-	if exists(away) || exists(away+compressedSuffix) {
-		return false, nil // in this very second: the next round is soon enough
-	}
 	if err := os.Rename(path, away); err != nil {
 		return false, err
 	}
 	if err := r.runtime.ReopenContainerLog(ctx, containerID); err != nil {
-		// The runtime goes on writing to the file, whatever its name.
-		return false, errors.Join(err, os.Rename(away, path))
+		return false, errors.Join(err, putBack(away, path))
 	}
 	r.log.Info("log rotated", zap.String("path", path), zap.String("id", containerID))
 	return true, nil
+}
+
+// putBack gives a log its name again, as the runtime goes on writing to the file. If
+// there is a new one, only the runtime's answer was lost, and it writes to that.
+func putBack(away, path string) error {
+	if exists(path) {
+		return nil
+	}
+	return os.Rename(away, path)
 }
 
 // cleanUp removes what a crash has left of earlier rotations, and the oldest files,

@@ -39,6 +39,7 @@ type logger struct {
 	lists   int
 	reopens int
 	err     error // of a reopen
+	late    bool  // the log is reopened, though err says otherwise
 }
 
 func newLogger(t *testing.T) *logger {
@@ -92,11 +93,10 @@ func (l *logger) ReopenContainerLog(_ context.Context, id string) error {
 	defer l.mu.Unlock()
 	require.Equal(l.t, "id-app", id)
 	l.reopens++
-	if l.err != nil {
-		return l.err
+	if l.err == nil || l.late {
+		l.open()
 	}
-	l.open()
-	return nil
+	return l.err
 }
 
 // rotator holds the log to four files of 1000 bytes.
@@ -212,6 +212,39 @@ func TestALogThatCannotBeReopenedKeepsItsName(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, did)
 		assert.Equal(t, upTo(13), l.numbers())
+	})
+}
+
+// A runtime may do what it is asked, and its answer get lost: as when it restarts, or
+// the agent is stopped.
+func TestALogThatWasReopenedAllTheSameKeepsItsNewFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogger(t)
+		l.write(10)
+		l.err, l.late = errors.New("the answer got lost"), true
+		_, err := l.rotator().Rotate(t.Context())
+		require.ErrorContains(t, err, "the answer got lost")
+		l.write(3)
+		assert.Equal(t, upTo(13), l.numbers())
+		assert.Len(t, l.files(), 2)
+	})
+}
+
+// The clock of a board without a battery may be set back, also by years.
+func TestRotatedLogsKeepTheirOrderWhenTheClockIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogger(t)
+		l.write(10)
+		require.NoError(t, os.Rename(l.path, l.path+".20380119-031407"))
+		l.open()
+		for range 3 {
+			l.write(10)
+			did, err := l.rotator().Rotate(t.Context())
+			require.NoError(t, err)
+			assert.True(t, did)
+		}
+		assert.Equal(t, []string{"2.log", "2.log.20380119-031408.gz", "2.log.20380119-031409.gz", "2.log.20380119-031410"}, l.files())
+		assert.Equal(t, upTo(40)[10:], l.numbers(), "the oldest go")
 	})
 }
 

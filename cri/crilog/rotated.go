@@ -16,9 +16,21 @@ const (
 	temporarySuffix  = ".tmp"
 )
 
-// rotatedName is the name of a log that is rotated away at a time.
+// rotatedName is the name of a log that is rotated away at a time: a later one than
+// those before, also if the clock was set back, as the names tell the order.
 func rotatedName(path string, at time.Time) string {
-	return path + "." + at.UTC().Format(rotationFormat)
+	at = at.UTC().Truncate(time.Second)
+	if files := rotated(path); len(files) > 0 {
+		if last, _ := rotationTime(path, files[len(files)-1]); !at.After(last) {
+			at = last.Add(time.Second)
+		}
+	}
+	return path + "." + at.Format(rotationFormat)
+}
+
+// rotationTime is when a file was rotated away, by its name.
+func rotationTime(path, file string) (time.Time, error) {
+	return time.Parse(rotationFormat, strings.TrimPrefix(strings.TrimSuffix(file, compressedSuffix), path+"."))
 }
 
 // rotated returns what was rotated away of a log, the oldest first, each time once:
@@ -28,7 +40,7 @@ func rotated(path string) []string {
 	var files []string
 	for _, file := range relatives(path) {
 		plain, compressed := strings.CutSuffix(file, compressedSuffix)
-		switch _, err := time.Parse(rotationFormat, strings.TrimPrefix(plain, path+".")); {
+		switch _, err := rotationTime(path, file); {
 		case err != nil:
 		case compressed && slices.Contains(files, plain):
 		default:

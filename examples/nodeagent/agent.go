@@ -13,7 +13,6 @@ import (
 
 	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/cri/crilog"
-	"github.com/edged-project/edged/cri/critest"
 	"github.com/edged-project/edged/gc"
 	"github.com/edged-project/edged/gc/eviction"
 	"github.com/edged-project/edged/metaclient"
@@ -42,11 +41,11 @@ type agent struct {
 	statuses *statusmgr.Manager
 	events   *statusmgr.Events
 	volumes  *volume.Manager
-	cgroups  *podcgroup.Manager // nil: the runtime chooses
 	garbage  *gc.Containers
 	images   *gc.Images        // nil with the runtime in memory, as evictor
 	evictor  *eviction.Manager // nil: nothing is watched
 	logs     *crilog.Rotator
+	more     []func(context.Context) error // rooms that not every agent has
 	node     admission.Node
 	logger   *zap.Logger
 	// known: the pods of the store or of the upstream were handed on.
@@ -89,7 +88,9 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		return nil, err
 	}
 	a := &agent{runtime: runtime, node: thisNode(opts.nodeName), logger: logger.Named("nodeagent")}
-	a.store, err = metaclient.Open(filepath.Join(opts.root, "store.db"), upstream, metaclient.Config{OnPods: a.onPods, Logger: logger})
+	a.store, err = metaclient.Open(filepath.Join(opts.root, "store.db"), upstream, metaclient.Config{
+		OnPods: a.onPods, OnObject: a.onObject, Key: storeKey(opts), Logger: logger,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -100,10 +101,13 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		OnResult: func(uid types.UID) { a.pods.Wake(uid) }, OnEvent: a.onPodEvent, Command: podspec.ProbeCommand, Logger: logger,
 	})
 	a.puller = imagepull.New(runtime, imagepull.Config{
-		DockerConfig: opts.dockerConfig, CredentialProviders: plugins, Records: filepath.Join(opts.root, "image_manager"),
-		Recorder: a.events, Logger: logger,
+		Secrets: a.store, DockerConfig: opts.dockerConfig, CredentialProviders: plugins,
+		Records: filepath.Join(opts.root, "image_manager"), Recorder: a.events, Logger: logger,
 	})
-	a.volumes = volume.New(volume.Config{Root: opts.root, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
+	a.volumes = volume.New(a.store, volume.Config{
+		Root: opts.root, Plugins: a.useCSI(opts), Downward: a.downward, Allocatable: a.node.Allocatable,
+		Ready: a.complete.Load, Removed: a.removed, Recorder: a.events, Logger: logger,
+	})
 	a.syncer = a.newSyncer(opts, logger)
 	a.pods = podmanager.New(a.syncer, podmanager.Config{
 		Admit: a.admit, OnRejected: a.onRejected, OnRemoved: a.onRemoved, Logger: logger,
@@ -113,6 +117,14 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		return nil, err
 	}
 	return a, nil
+}
+
+// storeKey is the key that secrets are sealed with in the store, nil for none.
+func storeKey(opts options) func() ([]byte, error) {
+	if opts.storeKey == "" {
+		return nil
+	}
+	return metaclient.KeyFile(opts.storeKey)
 }
 
 // credentialProviders reads the configuration of plugins, if there is one.
@@ -133,18 +145,21 @@ func (a *agent) newSyncer(opts options, logger *zap.Logger) *podsync.Syncer {
 		Status:   a.setStatus,
 		Health:   a.health,
 		Fits:     a.fits,
+		Objects:  a.store,
 	}
 	if opts.cgroupRoot != "" && opts.runtime != memory {
-		a.cgroups = podcgroup.New(a.runtime, podcgroup.Config{Root: opts.cgroupRoot, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
-		rooms.Cgroups = a.cgroups
+		cgroups := podcgroup.New(a.runtime, podcgroup.Config{Root: opts.cgroupRoot, Ready: a.complete.Load, Removed: a.removed, Logger: logger})
+		rooms.Cgroups = cgroups
+		a.more = append(a.more, cgroups.Run)
 	}
 	return podsync.New(rooms, podsync.Config{
-		Root:      opts.root,
-		LogLinks:  opts.containerLogs,
-		Sandbox:   sandboxOptions(opts, logger),
-		Container: containerOptions(a.node),
-		Recorder:  a.events,
-		Logger:    logger,
+		Root:          opts.root,
+		LogLinks:      opts.containerLogs,
+		MaxCrashDelay: opts.maxCrashDelay,
+		Sandbox:       sandboxOptions(opts, logger),
+		Container:     containerOptions(a.node),
+		Recorder:      a.events,
+		Logger:        logger,
 	})
 }
 
@@ -154,13 +169,7 @@ func (a *agent) run(ctx context.Context) error {
 	rooms := []func(context.Context) error{
 		a.observer.Run, a.probes.Run, a.pods.Run, a.statuses.Run, a.events.Run, a.store.Run, a.volumes.Run, a.garbage.Run, a.logs.Run,
 	}
-	if a.cgroups != nil {
-		rooms = append(rooms, a.cgroups.Run)
-	}
-	if a.evictor != nil {
-		rooms = append(rooms, a.images.Run, a.evictor.Run)
-	}
-	for _, room := range rooms {
+	for _, room := range append(rooms, a.more...) {
 		group.Go(func() error { return room(ctx) })
 	}
 	return group.Wait()
@@ -175,13 +184,7 @@ func (a *agent) close() {
 // connect returns the runtime that the options ask for, and what releases it.
 func connect(ctx context.Context, opts options, logger *zap.Logger) (*cri.Client, func(), error) {
 	if opts.runtime == memory {
-		runtime := critest.New(critest.Config{WriteLogs: true, Logger: logger})
-		client, err := runtime.Dial(ctx, cri.Config{Logger: logger})
-		if err != nil {
-			runtime.Close()
-			return nil, nil, err
-		}
-		return client, func() { _ = client.Close(ctx); runtime.Close() }, nil
+		return connectMemory(ctx, logger)
 	}
 	endpoint := opts.runtime
 	if endpoint == "" {

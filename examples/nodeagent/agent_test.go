@@ -21,6 +21,7 @@ import (
 
 	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/cri/critest"
+	"github.com/edged-project/edged/metaclient"
 	"github.com/edged-project/edged/podmanager/podspec"
 	"github.com/edged-project/edged/statusmgr"
 )
@@ -44,7 +45,7 @@ func (c *cloud) set(pods ...*corev1.Pod) {
 	c.changed <- struct{}{}
 }
 
-func (c *cloud) Watch(ctx context.Context, deliver func([]*corev1.Pod) error) error {
+func (c *cloud) Watch(ctx context.Context, sink metaclient.Sink) error {
 	if c.cut {
 		return errors.New("no network")
 	}
@@ -52,7 +53,7 @@ func (c *cloud) Watch(ctx context.Context, deliver func([]*corev1.Pod) error) er
 		c.mu.Lock()
 		pods := slices.Clone(c.pods)
 		c.mu.Unlock()
-		if err := deliver(pods); err != nil {
+		if err := sink.Pods(ctx, pods); err != nil {
 			return err
 		}
 		select {
@@ -83,7 +84,7 @@ type running struct {
 	stop func()
 }
 
-func (n *node) start(upstream *cloud) *running {
+func (n *node) start(upstream metaclient.Upstream) *running {
 	n.t.Helper()
 	client, err := n.runtime.Dial(n.t.Context(), cri.Config{})
 	require.NoError(n.t, err)

@@ -38,7 +38,7 @@ func BenchmarkStart(b *testing.B) {
 			for i := range startsPerRun * b.N {
 				bare = append(bare, startBare(b, client, fmt.Sprintf("bare-%d", i)))
 			}
-			upstream, a := benchmarkAgent(b, client)
+			upstream, a := benchmarkAgent(b, client, 0)
 			for i := range startsPerRun * b.N {
 				agent = append(agent, startByAgent(b, client, a, upstream, fmt.Sprintf("agent-%d", i)))
 			}
@@ -106,9 +106,9 @@ func startedAt(b *testing.B, client *cri.Client, id string) time.Time {
 
 // benchmarkAgent is a whole agent in this process, with an upstream that is told
 // what to deliver.
-func benchmarkAgent(b *testing.B, client *cri.Client) (*cloud, *agent) {
+func benchmarkAgent(b *testing.B, client *cri.Client, maxCrashDelay time.Duration) (*cloud, *agent) {
 	b.Helper()
-	opts := options{root: b.TempDir(), nodeName: "bench"}
+	opts := options{root: b.TempDir(), nodeName: "bench", imagesHigh: 100, maxCrashDelay: maxCrashDelay}
 	opts.podLogs, opts.containerLogs = opts.root+"/pods", opts.root+"/links"
 	upstream := newCloud()
 	a, err := newAgent(client, upstream, opts, zap.NewNop())

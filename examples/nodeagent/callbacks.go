@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,6 +33,28 @@ func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
 	}
 }
 
+// onObject takes news of an object: the files that show it are made anew, and pods that
+// may wait for it look again.
+func (a *agent) onObject(kind, namespace, name string) {
+	a.volumes.Changed(kind, namespace, name)
+	for _, pod := range a.pods.Pods() {
+		if status, _ := a.statuses.Get(pod.UID); (pod.Namespace == namespace || namespace == "") && waits(status) {
+			a.pods.Wake(pod.UID)
+		}
+	}
+}
+
+// waits reports whether a container of the pod is still to be started.
+func waits(status corev1.PodStatus) bool {
+	waiting := func(c corev1.ContainerStatus) bool { return c.State.Waiting != nil }
+	return slices.ContainsFunc(status.InitContainerStatuses, waiting) || slices.ContainsFunc(status.ContainerStatuses, waiting)
+}
+
+// downward is the content of a file that shows a field of its pod.
+func (a *agent) downward(pod *corev1.Pod, item *corev1.DownwardAPIVolumeFile) (string, error) {
+	return podspec.DownwardFile(pod, item, podspec.ContainerOptions{Allocatable: a.node.Allocatable})
+}
+
 // onChange takes what the runtime was seen to do.
 func (a *agent) onChange(uid types.UID) {
 	a.pods.Wake(uid)
@@ -48,6 +71,7 @@ func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodS
 		Waiting:       seen.Waiting,
 		Messages:      seen.Messages,
 		Health:        a.healthOf(seen.State),
+		Restarting:    seen.Restarting,
 		RestartingAll: seen.RestartingAll,
 		Resize:        statusmgr.Resize(seen.Resize),
 		Failure:       (*statusmgr.Failure)(seen.Failure),

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +33,7 @@ func (a *agent) wireCleaning(opts options, logger *zap.Logger) error {
 	a.images = gc.NewImages(a.runtime, gc.ImagesConfig{
 		HighThresholdPercent: opts.imagesHigh, LowThresholdPercent: opts.imagesLow,
 		Ready: a.known.Load, Wanted: a.wantedImages, Unleased: a.puller.RemoveUnleased,
+		Hold:     func() bool { return opts.holdImages && !a.store.Connected() },
 		Recorder: a.events, NodeName: opts.nodeName, Logger: logger,
 	})
 	thresholds, err := eviction.ParseThresholds(opts.evictionHard)
@@ -42,10 +44,11 @@ func (a *agent) wireCleaning(opts options, logger *zap.Logger) error {
 		eviction.NewNode(a.runtime, eviction.NodeConfig{Root: opts.root, MemoryCgroup: opts.memoryCgroup}),
 		eviction.NewStats(a.runtime, eviction.StatsConfig{Root: opts.root, PodLogs: opts.podLogs}),
 		eviction.Config{
-			Thresholds: append([]eviction.Threshold{}, thresholds...),                                 // none rather than the default
-			Active:     a.activePods, Request: admission.Request, Critical: eviction.CriticalPriority, // of a folder all pods are static
+			Thresholds: append([]eviction.Threshold{}, thresholds...),                                // none rather than the default
+			Active:     a.begunPods, Request: admission.Request, Critical: eviction.CriticalPriority, // of a folder all pods are static
 			Reclaim: a.reclaim, Evict: a.evict, OnEvent: a.onNodeEvent, Logger: logger,
 		})
+	a.more = append(a.more, a.images.Run, a.evictor.Run)
 	return nil
 }
 
@@ -64,6 +67,14 @@ func (a *agent) activePods() []*corev1.Pod {
 		}
 	}
 	return active
+}
+
+// begunPods are the active ones that were begun: what waits for its turn uses nothing.
+func (a *agent) begunPods() []*corev1.Pod {
+	return slices.DeleteFunc(a.activePods(), func(pod *corev1.Pod) bool {
+		_, begun := a.statuses.Get(pod.UID)
+		return !begun
+	})
 }
 
 // wantedImages are those that the pods name.
@@ -92,8 +103,10 @@ func (a *agent) reclaim(ctx context.Context) error {
 	return errors.Join(a.garbage.CollectAll(ctx), a.images.CollectUnused(ctx))
 }
 
-// evict fails a pod and waits for its end.
+// evict fails a pod and waits for its end. It may have ended meanwhile.
 func (a *agent) evict(ctx context.Context, pod *corev1.Pod, why eviction.Eviction) error {
-	a.syncer.Condemn(pod.UID, podsync.Failure{Reason: why.Reason, Message: why.Message, Disruption: why.Disruption})
+	if !a.syncer.Condemn(pod.UID, podsync.Failure{Reason: why.Reason, Message: why.Message, Disruption: why.Disruption}) {
+		return nil
+	}
 	return a.pods.Evict(ctx, pod.UID, why.Grace)
 }

@@ -61,6 +61,8 @@ func TestE2E(t *testing.T) {
 				{"the runtime may restart under the agent", restartedRuntime},
 				{"agent and runtime killed together", killedTogether},
 				{"a reboot without the upstream brings everything back", rebooted},
+				{"ConfigMaps and Secrets reach containers, and their changes at once", configuredPod},
+				{"a power cut without the network brings all back, with what it needs", powerCut},
 				{"containers start and stop in their order, with their hooks", orderOfLife},
 				{"what containers leave to say is in the status", farewells},
 				{"a pod past its deadline is ended", pastItsDeadline},
@@ -78,6 +80,7 @@ func TestE2E(t *testing.T) {
 					b := &board{t: t, daemon: daemon, client: client, binary: binary, dir: t.TempDir()}
 					require.NoError(t, os.Mkdir(b.path("manifests"), 0o755))
 					t.Cleanup(b.clearCgroups)
+					t.Cleanup(b.unmountAll)
 					t.Cleanup(b.clear)
 					scene.play(b)
 				})
@@ -154,7 +157,7 @@ func (b *board) cgroups() []string {
 
 // clearCgroups removes what agents leave.
 func (b *board) clearCgroups() {
-	b.await(10*time.Second, "no cgroup is left", func() bool {
+	b.await(30*time.Second, "no cgroup is left", func() bool {
 		all := b.cgroups()
 		for _, cgroup := range slices.Backward(all) {
 			_ = os.Remove(cgroup)

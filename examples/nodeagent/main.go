@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -30,6 +31,7 @@ type options struct {
 	imageService  string
 	manifests     string
 	root          string
+	storeKey      string
 	podLogs       string
 	containerLogs string
 	nodeName      string
@@ -43,8 +45,10 @@ type options struct {
 	memoryCgroup  string
 	imagesHigh    int
 	imagesLow     int
+	holdImages    bool
 	maxLogSize    int64
 	maxLogFiles   int
+	maxCrashDelay time.Duration
 	logLevel      string
 }
 
@@ -87,6 +91,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.imageService, "image-runtime", "", "CRI `endpoint` of the image service; default: the runtime's")
 	flags.StringVar(&opts.manifests, "manifests", "/etc/edged/manifests", "`folder` of pod manifests")
 	flags.StringVar(&opts.root, "root", "", "`folder` of the agent's own files (default /var/lib/edged, or a temporary one with -runtime memory)")
+	flags.StringVar(&opts.storeKey, "store-key", "", "`file` with the key, of 32 bytes or more, that secrets are sealed with in the store; default: they lie there as they are")
 	flags.StringVar(&opts.podLogs, "pod-logs", "", "`folder` of the pods' logs (default /var/log/pods, or below the root with -runtime memory)")
 	flags.StringVar(&opts.containerLogs, "container-logs", "", "`folder` of the links to containers' logs (default /var/log/containers, or below the root with -runtime memory)")
 	flags.StringVar(&opts.dockerConfig, "docker-config", "/var/lib/kubelet/config.json", "`file` with the node's credentials for registries; it may be missing")
@@ -100,8 +105,10 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.memoryCgroup, "memory-cgroup", "", "`folder` of the cgroup whose memory the pods share; default: the node's")
 	flags.IntVar(&opts.imagesHigh, "image-gc-high-threshold", 85, "`percent` of the images' disk in use from which on unused images are removed; 100 for never")
 	flags.IntVar(&opts.imagesLow, "image-gc-low-threshold", 80, "`percent` of the images' disk in use down to which unused images are removed")
+	flags.BoolVar(&opts.holdImages, "image-gc-hold-offline", false, "keep every image while the upstream is out of reach, not only those that pods name")
 	flags.Int64Var(&opts.maxLogSize, "container-log-max-size", 10<<20, "`bytes` from which on a container's log is rotated; negative for never")
 	flags.IntVar(&opts.maxLogFiles, "container-log-max-files", 5, "how many `files` a container's log has at most")
+	flags.DurationVar(&opts.maxCrashDelay, "max-crash-delay", 5*time.Minute, "the longest `pause` before a container that crashes is started again")
 	flags.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	_ = flags.Parse(args) // ExitOnError
 	if flags.NArg() > 0 {
@@ -124,7 +131,7 @@ func parse(args []string) (options, error) {
 // makeAbsolute makes the paths that were given good for the runtime too, which
 // has another working directory.
 func (o *options) makeAbsolute() error {
-	for _, path := range []*string{&o.manifests, &o.root, &o.podLogs, &o.containerLogs} {
+	for _, path := range []*string{&o.manifests, &o.root, &o.storeKey, &o.podLogs, &o.containerLogs} {
 		if *path == "" {
 			continue
 		}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/cri/critest"
+	"github.com/edged-project/edged/metaclient"
 )
 
 // world is a node, its upstream and its agent, if one runs, in a bubble.
@@ -464,12 +465,12 @@ func (c *fickleCloud) isCut() bool {
 
 var errCut = errors.New("no network")
 
-func (c *fickleCloud) Watch(ctx context.Context, deliver func([]*corev1.Pod) error) error {
+func (c *fickleCloud) Watch(ctx context.Context, sink metaclient.Sink) error {
 	for {
 		if c.isCut() {
 			return errCut
 		}
-		if err := deliver(c.all()); err != nil {
+		if err := sink.Pods(ctx, c.all()); err != nil {
 			return err
 		}
 		select {

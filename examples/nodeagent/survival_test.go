@@ -1,13 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,11 +78,8 @@ func (s *survivor) crash(code int32) {
 
 func (s *survivor) removeLogs() {
 	s.t.Helper()
-	err := os.RemoveAll(s.opts.podLogs)
-	for ; errors.Is(err, syscall.ENOTEMPTY); err = os.RemoveAll(s.opts.podLogs) {
-		time.Sleep(time.Millisecond) // a container was just started there
-	}
-	require.NoError(s.t, err)
+	synctest.Wait() // a log that is being made would be in the way
+	require.NoError(s.t, os.RemoveAll(s.opts.podLogs))
 }
 
 func TestRestartCountAndLastStateSurvive(t *testing.T) {
@@ -217,6 +213,12 @@ func TestARuleRestartsAllContainers(t *testing.T) {
 		require.Equal(t, "web Running 2/2 0", s.agent.table())
 		time.Sleep(8 * time.Second) // init runs again first
 		assert.Equal(t, "web Running 2/2 2", s.agent.table())
+		for _, c := range s.agent.status("uid-web").ContainerStatuses {
+			last := c.LastTerminationState.Terminated
+			require.NotNil(t, last, c.Name)
+			assert.NotEqual(t, "ContainerStatusUnknown", last.Reason, "the end of each was seen")
+			assert.EqualValues(t, 1, c.RestartCount, c.Name)
+		}
 		time.Sleep(6 * time.Second)
 		assert.Equal(t, "web CrashLoopBackOff 1/2 2", s.agent.table(), "the second time after a pause")
 
@@ -230,6 +232,124 @@ func TestARuleRestartsAllContainers(t *testing.T) {
 		require.GreaterOrEqual(t, i, 0)
 		assert.Equal(t, corev1.ConditionFalse, status.Conditions[i].Status)
 	})
+}
+
+// Whatever happens in the middle of a restart of all, all run in the end, and the pod
+// is never said to have ended.
+func TestARestartOfAllSurvives(t *testing.T) {
+	for name, happens := range map[string]func(*survivor){
+		"nothing":              func(*survivor) {},
+		"an agent restart":     func(s *survivor) { s.restartAgent(0) },
+		"a long agent restart": func(s *survivor) { s.restartAgent(time.Minute) },
+		"a runtime restart":    func(s *survivor) { s.runtime.Restart(time.Second) },
+		"a reboot":             func(s *survivor) { s.runtime.Reboot(critest.RebootOptions{}) },
+		"a wiping reboot":      func(s *survivor) { s.runtime.Reboot(critest.RebootOptions{Wipe: true}) },
+	} {
+		const stopped = 2 * time.Second // which is how long it takes
+		for _, when := range []time.Duration{time.Second, stopped - time.Millisecond, stopped, stopped + time.Millisecond, stopped + time.Second} {
+			t.Run(fmt.Sprintf("%s after %v", name, when), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					pod := podNamed("web", corev1.RestartPolicyNever, "app", "stubborn", "done")
+					pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "init", RestartPolicy: new(corev1.ContainerRestartPolicyOnFailure)}}
+					pod.Spec.Containers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
+					pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
+						Action: corev1.ContainerRestartRuleActionRestartAllContainers,
+						ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{
+							Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
+						},
+					}}
+					s := &survivor{up: newCloud(pod), node: newNode(t, critest.Config{Scripts: []critest.Script{
+						{Container: "init", Runs: []critest.Run{{Duration: time.Second}}},
+						{Container: "stubborn", Runs: []critest.Run{{Term: critest.Term{Ignore: true}}}},
+						{Container: "done", Runs: []critest.Run{{Duration: time.Second}, {}}},
+					}})}
+					s.agent = s.start(s.up)
+					time.Sleep(5 * time.Second)
+					require.Equal(t, "web Running 2/3 0", s.agent.table())
+					s.crash(42)
+					time.Sleep(when)
+					happens(s)
+					for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+						phase := s.agent.status("uid-web").Phase
+						require.NotContains(t, []corev1.PodPhase{corev1.PodFailed, corev1.PodSucceeded}, phase)
+					}
+					for _, c := range s.agent.status("uid-web").ContainerStatuses {
+						assert.NotNil(t, c.State.Running, c.Name)
+						assert.Positive(t, c.RestartCount, c.Name)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A pod that is restarted as a whole again and again does not fill the disk: of each
+// container the logs of this run and the last one stay.
+func TestRestartsOfAllLeaveNoPileOfLogs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pod := podNamed("web", corev1.RestartPolicyNever, "app", "helper")
+		pod.Spec.Containers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
+		pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
+			Action: corev1.ContainerRestartRuleActionRestartAllContainers,
+			ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{
+				Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
+			},
+		}}
+		words := []critest.Log{{Text: "hello"}}
+		s := &survivor{up: newCloud(pod), node: newNode(t, critest.Config{Scripts: []critest.Script{
+			{Container: "app", Runs: []critest.Run{{Duration: 5 * time.Second, ExitCode: 42, Logs: words}}},
+			{Container: "helper", Runs: []critest.Run{{Logs: words}}},
+		}})}
+		s.agent = s.start(s.up)
+		time.Sleep(time.Hour)
+		require.Greater(t, s.app().RestartCount, int32(10))
+		logs, err := filepath.Glob(filepath.Join(s.opts.podLogs, "*", "*", "*.log"))
+		require.NoError(t, err)
+		assert.Len(t, logs, 4)
+		links, err := filepath.Glob(filepath.Join(s.opts.containerLogs, "*"))
+		require.NoError(t, err)
+		assert.LessOrEqual(t, len(links), 4)
+	})
+}
+
+// Nothing but the removal of what has ended tells that there is something to do.
+func TestARestartOfAllThatStopsNothingGoesOnAtOnce(t *testing.T) {
+	for name, place := range map[string]func(*corev1.PodSpec){
+		"the only container": func(*corev1.PodSpec) {},
+		"an init container": func(spec *corev1.PodSpec) {
+			spec.InitContainers, spec.Containers = spec.Containers, []corev1.Container{{Name: "other", Image: "other"}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pod := podNamed("web", corev1.RestartPolicyNever, "app")
+				pod.Spec.Containers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
+				pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
+					Action: corev1.ContainerRestartRuleActionRestartAllContainers,
+					ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{
+						Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
+					},
+				}}
+				place(&pod.Spec)
+				s := &survivor{up: newCloud(pod), node: newNode(t, critest.Config{Scripts: []critest.Script{
+					{Container: "app", Runs: []critest.Run{{Duration: 5 * time.Second, ExitCode: 42}, {}}},
+				}})}
+				s.agent = s.start(s.up)
+				time.Sleep(4 * time.Second)
+				phase := s.agent.status("uid-web").Phase
+				time.Sleep(3 * time.Second)
+				assert.NotEmpty(t, s.runtime.ContainerID("web", "app"))
+				status := s.agent.status("uid-web")
+				assert.Equal(t, phase, status.Phase, "as it was")
+				for _, c := range append(status.InitContainerStatuses, status.ContainerStatuses...) {
+					if c.Name == "app" {
+						assert.EqualValues(t, 1, c.RestartCount)
+						assert.NotNil(t, c.State.Running)
+					}
+				}
+			})
+		})
+	}
 }
 
 // The time that a pod may be active goes on while no agent runs.

@@ -10,7 +10,7 @@
 //		eviction.NewNode(client, eviction.NodeConfig{Root: "/var/lib/edged"}), // client is a *cri.Client
 //		eviction.NewStats(client, eviction.StatsConfig{Root: "/var/lib/edged"}),
 //		eviction.Config{
-//			Active:  pods,                 // func() []*corev1.Pod, those that have not ended
+//			Active:  pods,                 // func() []*corev1.Pod, those that have begun and not ended
 //			Request: admission.Request,    // what a pod asks for
 //			Reclaim: reclaim,              // removes dead containers and unused images
 //			Evict:   evict,                // fails the pod and waits for its end
@@ -22,8 +22,10 @@
 //	conditions := evictor.Conditions()              // of the node
 //
 // Guarantees. Nothing is evicted as long as freeing disk helps. One pod is evicted in
-// a round, and the next round measures anew when that pod has ended. A critical pod is
-// never evicted. What cannot be measured counts as enough; that is logged.
+// a round, and the next round measures anew when that pod has ended, or was awaited in
+// vain, after which it is the last to be evicted again. A critical pod is never
+// evicted. What cannot be measured counts as enough; that is logged. A look at what
+// pods have on disk takes no longer than half a minute: what was found by then counts.
 //
 // Which pod goes is decided by pure functions (rank.go): who uses more than was
 // requested, then who has the lower priority, then who uses the most.

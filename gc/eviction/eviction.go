@@ -3,6 +3,9 @@ package eviction
 import (
 	"context"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +17,13 @@ import (
 // patience is how long a round waits for the end of the pod that it evicts, beyond
 // the grace of that.
 const patience = 30 * time.Second
+
+// lookTime bounds a look at what pods use: on a slow disk with millions of files,
+// nobody would watch over the memory meanwhile.
+const lookTime = 30 * time.Second
+
+// defaultGrace is that of a pod that says nothing (core/v1).
+const defaultGrace = 30 * time.Second
 
 // Meter measures the node; *Node does.
 type Meter interface {
@@ -59,8 +69,9 @@ type Config struct {
 	// Default 5 minutes.
 	Transition time.Duration
 
-	// Active returns the pods that have not ended; they are shared and not changed.
-	// It must not block. Nil has none.
+	// Active returns the pods that have begun and not ended; they are shared and not
+	// changed. One that only waits for its turn uses nothing, and must not go in place
+	// of one that does. It must not block. Nil has none.
 	Active func() []*corev1.Pod
 	// Request is what a pod requests of a resource, in bytes. Nil: nothing.
 	Request func(pod *corev1.Pod, name corev1.ResourceName) int64
@@ -69,7 +80,8 @@ type Config struct {
 	// Reclaim frees disk that nobody needs: dead containers, unused images. It may
 	// block until ctx ends. Nil frees nothing.
 	Reclaim func(ctx context.Context) error
-	// Evict fails the pod and blocks until it has ended, or ctx has. Nil evicts
+	// Evict fails the pod and blocks until it has ended, or ctx has. It is
+	// idempotent. After an error the pod goes last in the rounds to come. Nil evicts
 	// nobody.
 	Evict func(ctx context.Context, pod *corev1.Pod, why Eviction) error
 	// OnChange is told that a condition of the node has changed. It must not block.
@@ -128,9 +140,10 @@ type Manager struct {
 	log   *zap.Logger
 
 	// Owned by Run.
-	pressure   *pressure
-	limitsDue  time.Time // when limits are checked next
-	unmeasured string    // the last complaint about a measurement
+	pressure  *pressure
+	limitsDue time.Time          // when limits are checked next
+	said      map[string]string  // what was logged last, by what it is about
+	ending    map[types.UID]bool // the evicted pods whose end was awaited in vain
 
 	mu       sync.Mutex // guards reported
 	reported []corev1.NodeCondition
@@ -141,7 +154,7 @@ func New(meter Meter, stats PodStats, cfg Config) *Manager {
 	cfg = cfg.withDefaults()
 	return &Manager{
 		meter: meter, stats: stats, cfg: cfg, log: cfg.Logger.Named("eviction"),
-		pressure: newPressure(cfg.Thresholds, cfg.Transition),
+		pressure: newPressure(cfg.Thresholds, cfg.Transition), said: map[string]string{}, ending: map[types.UID]bool{},
 	}
 }
 
@@ -166,17 +179,19 @@ func (m *Manager) round(ctx context.Context) {
 	if m.enforceLimits(ctx) {
 		return
 	}
+	const short = "too little is left"
 	due, amounts := m.measure(ctx)
 	if len(due) == 0 || ctx.Err() != nil {
+		m.isNews(short, "")
 		return
 	}
 	first := due[0]
-	m.log.Warn("too little is left", zap.String("signal", string(first.Signal)), zap.Int64("available", amounts[first.Signal].Available))
+	if m.isNews(short, string(first.Signal)) {
+		m.log.Warn(short, zap.String("signal", string(first.Signal)), zap.Int64("available", amounts[first.Signal].Available))
+	}
 	m.cfg.OnEvent(nil, corev1.EventTypeWarning, eventThresholdMet, fmt.Sprintf("Attempting to reclaim %s", first.Signal.resource()))
 	if first.Signal.isDisk() {
-		if err := m.cfg.Reclaim(ctx); err != nil && ctx.Err() == nil {
-			m.log.Warn("not all that nobody needs was freed", zap.Error(err))
-		}
+		m.warn(ctx, "not all that nobody needs was freed", m.cfg.Reclaim(ctx))
 		if due, amounts = m.measure(ctx); len(due) == 0 || ctx.Err() != nil {
 			return
 		}
@@ -188,74 +203,96 @@ func (m *Manager) round(ctx context.Context) {
 // measure returns the thresholds on which to act.
 func (m *Manager) measure(ctx context.Context) ([]Threshold, map[Signal]Amount) {
 	amounts, err := m.meter.Measure(ctx)
-	m.complain(ctx, err)
+	m.warn(ctx, "not all of the node can be measured", err)
 	due := m.pressure.observe(amounts, time.Now())
 	m.setConditions(m.pressure.reported)
 	return due, amounts
 }
 
-// complain logs what cannot be measured, once for each reason.
-func (m *Manager) complain(ctx context.Context, err error) {
+// isNews reports whether there is something to say that was not said the last time: a
+// node that stays in trouble must not fill its flash with that.
+func (m *Manager) isNews(about, text string) bool {
+	before := m.said[about]
+	m.said[about] = text
+	return text != "" && text != before
+}
+
+// warn logs an error that is news; nil is none. That ctx has ended is nothing to tell.
+func (m *Manager) warn(ctx context.Context, what string, err error) {
 	text := ""
 	if err != nil && ctx.Err() == nil {
 		text = err.Error()
 	}
-	if text != "" && text != m.unmeasured {
-		m.log.Warn("not all of the node can be measured", zap.Error(err))
+	if m.isNews(what, text) {
+		m.log.Warn(what, zap.Error(err))
 	}
-	m.unmeasured = text
 }
 
-// evictFor evicts the first pod that may go.
+// evictFor evicts the first pod that may go. One that was evicted before and does not
+// end goes last: whoever waits for it again frees nothing.
 func (m *Manager) evictFor(ctx context.Context, t Threshold, amount Amount) {
 	pods := m.cfg.Active()
-	usage, err := m.stats.Usage(ctx, pods, t.Signal.isDisk())
-	if err != nil && ctx.Err() == nil {
-		m.log.Warn("not all is known of what pods use", zap.Error(err))
-	}
+	usage := m.usage(ctx, pods, t.Signal.isDisk())
 	ownImageFs := m.meter.OwnImageFs(ctx)
 	candidates := make([]candidate, 0, len(pods))
 	for _, pod := range pods {
+		if m.cfg.Evict == nil || m.cfg.Critical(pod) {
+			continue
+		}
 		candidates = append(candidates, candidate{
-			pod: pod, usage: usage[pod.UID].of(t.Signal, ownImageFs),
+			pod: pod, usage: usage[pod.UID].of(t.Signal, ownImageFs), ending: m.ending[pod.UID],
 			request: m.cfg.Request(pod, t.Signal.resource()), priority: priorityOf(pod),
 		})
 	}
-	for _, c := range rank(t.Signal, candidates) {
-		if m.cfg.Critical(c.pod) {
-			continue
+	const hopeless = "no pod can be evicted, though too little is left"
+	if len(candidates) == 0 {
+		if m.isNews(hopeless, string(t.Signal)) {
+			m.log.Error(hopeless, zap.String("signal", string(t.Signal)))
 		}
-		if m.evict(ctx, c.pod, message(t, amount, c.pod, usage[c.pod.UID]), m.grace(t, c.pod)) {
-			return
-		}
+		return
 	}
-	m.log.Error("no pod can be evicted, though too little is left", zap.String("signal", string(t.Signal)))
+	m.isNews(hopeless, "")
+	first := rank(t.Signal, candidates)[0].pod
+	m.evict(ctx, first, message(t, amount, first, usage[first.UID]), m.grace(t, first))
+}
+
+// usage is what pods use, as far as that is found out in time.
+func (m *Manager) usage(ctx context.Context, pods []*corev1.Pod, disk bool) map[types.UID]Usage {
+	inTime, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	usage, err := m.stats.Usage(inTime, pods, disk)
+	m.warn(ctx, "not all is known of what pods use", err)
+	return usage
 }
 
 // grace is how long a pod gets to end: next to nothing for a hard threshold.
 func (m *Manager) grace(t Threshold, pod *corev1.Pod) time.Duration {
-	grace := time.Second
-	if own := pod.Spec.TerminationGracePeriodSeconds; t.Grace > 0 && m.cfg.MaxPodGrace > 0 && own != nil {
-		grace = max(grace, min(m.cfg.MaxPodGrace, time.Duration(*own)*time.Second))
+	if t.Grace == 0 {
+		return time.Second
 	}
-	return grace
+	own := defaultGrace
+	if seconds := pod.Spec.TerminationGracePeriodSeconds; seconds != nil {
+		own = time.Duration(*seconds) * time.Second
+	}
+	return max(time.Second, min(m.cfg.MaxPodGrace, own))
 }
 
-// evict ends a pod, waits for that, and reports whether the pod has ended.
-func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, why string, grace time.Duration) bool {
-	if m.cfg.Evict == nil {
-		return false
-	}
+// evict ends a pod and waits for that.
+func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, why string, grace time.Duration) {
 	m.log.Warn("pod is evicted", zap.String("pod", pod.Namespace+"/"+pod.Name), zap.String("uid", string(pod.UID)),
 		zap.String("why", why), zap.Duration("grace", grace))
 	m.cfg.OnEvent(pod, corev1.EventTypeWarning, ReasonEvicted, why)
-	ctx, cancel := context.WithTimeout(ctx, patience+grace)
+	inTime, cancel := context.WithTimeout(ctx, patience+grace)
 	defer cancel()
-	err := m.cfg.Evict(ctx, pod, Eviction{Reason: ReasonEvicted, Message: why, Disruption: DisruptionReason, Grace: grace})
-	if err != nil && ctx.Err() == nil {
+	err := m.cfg.Evict(inTime, pod, Eviction{Reason: ReasonEvicted, Message: why, Disruption: DisruptionReason, Grace: grace})
+	if err == nil {
+		delete(m.ending, pod.UID)
+		return
+	}
+	m.ending[pod.UID] = true
+	if ctx.Err() == nil {
 		m.log.Error("evicted pod does not end", zap.String("pod", pod.Namespace+"/"+pod.Name), zap.Error(err))
 	}
-	return err == nil
 }
 
 // enforceLimits evicts the pods that exceed a limit of their own, and reports whether
@@ -265,23 +302,24 @@ func (m *Manager) enforceLimits(ctx context.Context) bool {
 		return false
 	}
 	m.limitsDue = time.Now().Add(m.cfg.StoragePeriod)
-	var pods []*corev1.Pod
-	for _, pod := range m.cfg.Active() {
-		if limited(pod) {
-			pods = append(pods, pod)
-		}
-	}
+	active := m.cfg.Active()
+	maps.DeleteFunc(m.ending, func(uid types.UID, _ bool) bool {
+		return !slices.ContainsFunc(active, func(pod *corev1.Pod) bool { return pod.UID == uid })
+	})
+	pods := slices.DeleteFunc(slices.Clone(active), func(pod *corev1.Pod) bool {
+		return m.cfg.Evict == nil || m.cfg.Critical(pod) || !limited(pod)
+	})
 	if len(pods) == 0 {
 		return false
 	}
-	usage, err := m.stats.Usage(ctx, pods, true)
-	if err != nil && ctx.Err() == nil {
-		m.log.Warn("not all is known of what pods have on disk", zap.Error(err))
-	}
+	// Where there is no time for all, each has its chance.
+	rand.Shuffle(len(pods), func(i, j int) { pods[i], pods[j] = pods[j], pods[i] })
+	usage := m.usage(ctx, pods, true)
 	evicted := false
 	for _, pod := range pods {
-		if why := overLimit(pod, usage[pod.UID]); why != "" && !m.cfg.Critical(pod) {
-			evicted = m.evict(ctx, pod, why, time.Second) || evicted
+		if why := overLimit(pod, usage[pod.UID]); why != "" && ctx.Err() == nil {
+			m.evict(ctx, pod, why, time.Second)
+			evicted = true
 		}
 	}
 	return evicted

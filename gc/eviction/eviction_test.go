@@ -38,6 +38,7 @@ type house struct {
 	looks   int
 	freed   map[eviction.Signal]int64 // by each Reclaim
 	stuck   string                    // the pod that does not end
+	vast    bool                      // no look at the pods comes to its end
 	happens []string
 }
 
@@ -57,10 +58,16 @@ func (h *house) Measure(context.Context) (map[eviction.Signal]eviction.Amount, e
 
 func (h *house) OwnImageFs(context.Context) bool { return false }
 
-func (h *house) Usage(context.Context, []*corev1.Pod, bool) (map[types.UID]eviction.Usage, error) {
+func (h *house) Usage(ctx context.Context, _ []*corev1.Pod, _ bool) (map[types.UID]eviction.Usage, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.looks++
+	if h.vast {
+		h.mu.Unlock()
+		<-ctx.Done()
+		h.mu.Lock()
+		return h.usage, ctx.Err()
+	}
 	return h.usage, nil
 }
 
@@ -256,24 +263,57 @@ func TestCriticalPodsStay(t *testing.T) {
 	inHouse(t, byDefault, func(t *testing.T, h *house, _ *eviction.Manager) {
 		h.run("critical", 900, 0, critical)
 		h.set(eviction.MemoryAvailable, 50)
-		time.Sleep(15 * time.Second)
+		time.Sleep(time.Hour)
 		assert.NotContains(t, h.news(), "evict")
-		assert.Equal(t, 1, h.log.FilterMessage("no pod can be evicted, though too little is left").Len())
+		for _, once := range []string{"too little is left", "no pod can be evicted, though too little is left"} {
+			assert.Equal(t, 1, h.log.FilterMessage(once).Len(), once)
+		}
+		h.set(eviction.MemoryAvailable, 500)
+		time.Sleep(time.Minute)
+		h.set(eviction.MemoryAvailable, 50)
+		time.Sleep(time.Minute)
+		assert.Equal(t, 2, h.log.FilterMessage("too little is left").Len(), "it is news again")
 	})
 }
 
-func TestAPodThatDoesNotEndIsNotWaitedForAndTheNextGoes(t *testing.T) {
+// One pod goes in a round also when it does not end: what it frees late is measured
+// before another has to go.
+func TestAPodThatDoesNotEndIsPassedOverInTheNextRound(t *testing.T) {
 	inHouse(t, byDefault, func(t *testing.T, h *house, _ *eviction.Manager) {
 		h.run("stuck", 50, 0)
 		h.run("other", 40, 0)
+		h.run("third", 30, 0)
 		h.mu.Lock()
 		h.stuck = "stuck"
 		h.mu.Unlock()
 		h.set(eviction.MemoryAvailable, 65)
-		time.Sleep(time.Minute)
+		time.Sleep(45 * time.Second)
 		news := h.news()
 		assert.Contains(t, news, "10s evict stuck")
-		assert.Contains(t, news, "41s evict other")
+		assert.NotContains(t, news, "evict other", "one in a round")
+		time.Sleep(10 * time.Second)
+		assert.Contains(t, h.news(), "51s evict other")
+		h.set(eviction.MemoryAvailable, 65)
+		time.Sleep(10 * time.Second)
+		assert.Contains(t, h.news(), "1m1s evict third")
+		h.set(eviction.MemoryAvailable, 65)
+		time.Sleep(10 * time.Second)
+		assert.Contains(t, h.news(), "1m11s evict stuck", "there is nobody else")
+	})
+}
+
+func TestAPodThatEndsLateSparesTheNext(t *testing.T) {
+	inHouse(t, byDefault, func(t *testing.T, h *house, _ *eviction.Manager) {
+		h.run("late", 50, 0)
+		h.run("other", 40, 0)
+		h.mu.Lock()
+		h.stuck = "late"
+		h.mu.Unlock()
+		h.set(eviction.MemoryAvailable, 65)
+		time.Sleep(45 * time.Second)
+		h.set(eviction.MemoryAvailable, 115)
+		time.Sleep(time.Minute)
+		assert.NotContains(t, h.news(), "evict other")
 	})
 }
 
@@ -293,6 +333,19 @@ func TestASoftThresholdGivesTime(t *testing.T) {
 	})
 }
 
+func TestASoftThresholdGivesTheDefaultGraceToAPodThatSaysNothing(t *testing.T) {
+	soft := func(cfg *eviction.Config) {
+		cfg.MaxPodGrace = time.Minute
+		cfg.Thresholds = []eviction.Threshold{{Signal: eviction.MemoryAvailable, Value: eviction.Value{Percent: 20}, Grace: time.Second}}
+	}
+	inHouse(t, soft, func(t *testing.T, h *house, _ *eviction.Manager) {
+		h.run("a", 200, 0, func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = nil })
+		h.set(eviction.MemoryAvailable, 150)
+		time.Sleep(25 * time.Second)
+		assert.Contains(t, h.news(), "evict a within 30s")
+	})
+}
+
 func TestPodsThatExceedTheirOwnLimitsAreEvicted(t *testing.T) {
 	limited := func(pod *corev1.Pod) {
 		pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("10Mi")}
@@ -304,6 +357,25 @@ func TestPodsThatExceedTheirOwnLimitsAreEvicted(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		assert.Equal(t, "1m0s Warning Evicted over\n1m0s evict over within 1s: Pod ephemeral local storage usage exceeds the total limit of containers 10Mi. ", h.news())
 		assert.Equal(t, 10, h.looked(), "disk is looked at once in a minute")
+	})
+}
+
+// What was found until then counts: it is not less than that.
+func TestALookAtVastDisksIsCutShort(t *testing.T) {
+	limited := func(pod *corev1.Pod) {
+		pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("10Mi")}
+	}
+	inHouse(t, byDefault, func(t *testing.T, h *house, _ *eviction.Manager) {
+		h.run("over", 0, 11, limited)
+		h.run("big", 500, 0)
+		h.mu.Lock()
+		h.vast = true
+		h.mu.Unlock()
+		time.Sleep(2 * time.Minute)
+		assert.Contains(t, h.news(), "evict over")
+		h.set(eviction.MemoryAvailable, 50)
+		time.Sleep(2 * time.Minute)
+		assert.Contains(t, h.news(), "evict big")
 	})
 }
 
@@ -324,6 +396,9 @@ func TestWhichPodsANodeUnderPressureRefuses(t *testing.T) {
 	requests := func(pod *corev1.Pod) {
 		pod.Spec.Containers[0].Resources.Requests = corev1.ResourceList{"memory": resource.MustParse("1Mi")}
 	}
+	podRequests := func(pod *corev1.Pod) {
+		pod.Spec.Resources = &corev1.ResourceRequirements{Requests: corev1.ResourceList{"memory": resource.MustParse("1Mi")}}
+	}
 	tolerates := func(pod *corev1.Pod) {
 		pod.Spec.Tolerations = []corev1.Toleration{{Key: "node.kubernetes.io/memory-pressure", Operator: corev1.TolerationOpExists}}
 	}
@@ -336,6 +411,7 @@ func TestWhichPodsANodeUnderPressureRefuses(t *testing.T) {
 		"enough of all":               {plain, "", ""},
 		"memory, BestEffort":          {plain, eviction.MemoryAvailable, "The node had condition: [MemoryPressure]. "},
 		"memory, Burstable":           {requests, eviction.MemoryAvailable, ""},
+		"memory, of pod level":        {podRequests, eviction.MemoryAvailable, ""},
 		"memory, BestEffort tolerant": {tolerates, eviction.MemoryAvailable, ""},
 		"memory, critical":            {critical, eviction.MemoryAvailable, ""},
 		"disk, Burstable":             {requests, eviction.NodeFsAvailable, "The node had condition: [DiskPressure]. "},

@@ -46,22 +46,26 @@ func overLimit(pod *corev1.Pod, usage Usage) string {
 }
 
 // podLimit is what all containers together may have on disk, 0 if one of them has no
-// limit. Init containers run before the others, so the largest counts.
+// limit. Sidecars run beside the others; of the init containers that run before them
+// the largest counts.
 func podLimit(pod *corev1.Pod) int64 {
 	var total, start int64
-	for i := range pod.Spec.Containers {
-		limit := storageLimit(&pod.Spec.Containers[i])
-		if limit == 0 {
+	for i, c := range podContainers(pod) {
+		limit := storageLimit(c)
+		sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+		switch {
+		case i < len(pod.Spec.InitContainers) && !sidecar:
+			start = max(start, total+limit)
+		case limit == 0:
 			return 0
+		default:
+			total += limit
 		}
-		total += limit
-	}
-	for i := range pod.Spec.InitContainers {
-		start = max(start, storageLimit(&pod.Spec.InitContainers[i]))
 	}
 	return max(total, start)
 }
 
+// podContainers are the init containers and then the others.
 func podContainers(pod *corev1.Pod) []*corev1.Container {
 	var all []*corev1.Container
 	for i := range pod.Spec.InitContainers {

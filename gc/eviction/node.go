@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,7 +28,8 @@ type NodeConfig struct {
 	Root string
 	// MemoryCgroup is the directory of the cgroup whose memory memory.available is
 	// about, for an agent whose pods do not get the whole node. It is read in the
-	// forms of cgroup v1 (below the memory controller) and v2. Default: the node.
+	// forms of cgroup v1 (below the memory controller) and v2. Where it has no limit,
+	// or the node has less left, the node counts. Default: the node alone.
 	MemoryCgroup string
 	// Proc is where the kernel tells of itself. Default /proc.
 	Proc string
@@ -96,12 +98,23 @@ func (n *Node) imageFs(ctx context.Context) (string, error) {
 	return "", errors.New("ask where images are: the runtime does not tell")
 }
 
-// memory is what the kernel could give without taking from what is in use: all that
-// is not the working set.
+// memory is what is left of the node's or, if that is less, of the cgroup's.
 func (n *Node) memory() (Amount, error) {
-	if n.cfg.MemoryCgroup != "" {
-		return cgroupMemory(n.cfg.MemoryCgroup)
+	node, err := n.nodeMemory()
+	if err != nil || n.cfg.MemoryCgroup == "" {
+		return node, err
 	}
+	cgroup, err := cgroupMemory(n.cfg.MemoryCgroup)
+	if err != nil || cgroup.Capacity >= node.Capacity { // it is not limited
+		return node, err
+	}
+	cgroup.Available = min(cgroup.Available, node.Available)
+	return cgroup, nil
+}
+
+// nodeMemory is what the kernel could give without taking from what is in use: all
+// that is not the working set.
+func (n *Node) nodeMemory() (Amount, error) {
 	file := filepath.Join(n.cfg.Proc, "meminfo")
 	values, err := readTable(file)
 	if err != nil {
@@ -114,21 +127,25 @@ func (n *Node) memory() (Amount, error) {
 	return Amount{Available: (free + cached) << 10, Capacity: total << 10}, nil
 }
 
-// cgroupMemory is what is left of a cgroup's limit.
+// cgroupMemory is what is left of a cgroup's limit. The root of version 2 has none to
+// tell of, nor how much is in use.
 func cgroupMemory(dir string) (Amount, error) {
+	stat, err := readTable(filepath.Join(dir, "memory.stat"))
+	if err != nil {
+		return Amount{}, err
+	}
 	limitFile, usageFile, cached := "memory.max", "memory.current", "inactive_file"
-	if _, err := os.Stat(filepath.Join(dir, limitFile)); err != nil {
+	switch has := func(file string) bool { _, err := os.Stat(filepath.Join(dir, file)); return err == nil }; {
+	case has("memory.limit_in_bytes"):
 		limitFile, usageFile, cached = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+	case !has(limitFile):
+		return Amount{Available: math.MaxInt64, Capacity: math.MaxInt64}, nil
 	}
 	limit, err := readNumber(filepath.Join(dir, limitFile))
 	if err != nil {
 		return Amount{}, err
 	}
 	usage, err := readNumber(filepath.Join(dir, usageFile))
-	if err != nil {
-		return Amount{}, err
-	}
-	stat, err := readTable(filepath.Join(dir, "memory.stat"))
 	if err != nil {
 		return Amount{}, err
 	}
@@ -171,7 +188,7 @@ func readNumber(file string) (int64, error) {
 	}
 	text := strings.TrimSpace(string(content))
 	if text == "max" {
-		return 1<<63 - 1, nil
+		return math.MaxInt64, nil
 	}
 	number, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {

@@ -72,6 +72,7 @@ func TestWhatCannotBeMeasuredHidesNothingElse(t *testing.T) {
 }
 
 func TestTheMemoryOfACgroupIsMeasured(t *testing.T) {
+	ofNode := eviction.Amount{Available: 400 << 10, Capacity: 1000 << 10}
 	for name, row := range map[string]struct {
 		files map[string]string
 		want  eviction.Amount
@@ -79,9 +80,15 @@ func TestTheMemoryOfACgroupIsMeasured(t *testing.T) {
 		"version 1": {map[string]string{
 			"memory.limit_in_bytes": "1000\n", "memory.usage_in_bytes": "600\n", "memory.stat": "inactive_file 1\ntotal_inactive_file 50\n",
 		}, eviction.Amount{Available: 450, Capacity: 1000}},
-		"version 2":          {map[string]string{"memory.max": "1000\n", "memory.current": "600\n", "memory.stat": "inactive_file 50\n"}, eviction.Amount{Available: 450, Capacity: 1000}},
-		"without a limit":    {map[string]string{"memory.max": "max\n", "memory.current": "600\n", "memory.stat": ""}, eviction.Amount{Available: 1<<63 - 1 - 600, Capacity: 1<<63 - 1}},
+		"version 2":       {map[string]string{"memory.max": "1000\n", "memory.current": "600\n", "memory.stat": "inactive_file 50\n"}, eviction.Amount{Available: 450, Capacity: 1000}},
+		"without a limit": {map[string]string{"memory.max": "max\n", "memory.current": "600\n", "memory.stat": ""}, ofNode},
+		"1, without a limit": {map[string]string{
+			"memory.limit_in_bytes": "9223372036854771712\n", "memory.usage_in_bytes": "600\n", "memory.stat": "",
+		}, ofNode},
+		"the root of 2":      {map[string]string{"memory.stat": "inactive_file 50\n", "cgroup.controllers": "memory\n"}, ofNode},
+		"more than the node": {map[string]string{"memory.max": "1073741824\n", "memory.current": "600\n", "memory.stat": ""}, ofNode},
 		"over its limit":     {map[string]string{"memory.max": "10\n", "memory.current": "600\n", "memory.stat": ""}, eviction.Amount{Capacity: 10}},
+		"less on the node":   {map[string]string{"memory.max": "1000000\n", "memory.current": "0\n", "memory.stat": ""}, eviction.Amount{Available: 400 << 10, Capacity: 1000000}},
 		"all of it is cache": {map[string]string{"memory.max": "10\n", "memory.current": "6\n", "memory.stat": "inactive_file 8\n"}, eviction.Amount{Available: 10, Capacity: 10}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -92,5 +99,5 @@ func TestTheMemoryOfACgroupIsMeasured(t *testing.T) {
 		})
 	}
 	_, err := eviction.NewNode(imageFs(t.TempDir()), eviction.NodeConfig{Root: t.TempDir(), Proc: write(t, proc), MemoryCgroup: t.TempDir()}).Measure(t.Context())
-	assert.ErrorContains(t, err, "memory.limit_in_bytes")
+	assert.ErrorContains(t, err, "memory.stat", "a directory that is no cgroup")
 }

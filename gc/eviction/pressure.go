@@ -18,6 +18,7 @@ type pressure struct {
 	thresholds []Threshold
 	transition time.Duration // how long a condition stays after the last cause
 	since      []time.Time   // of each threshold: since when there is too little, zero if there is not
+	due        []bool        // of each threshold: it was acted upon and is not over
 	lately     map[corev1.NodeConditionType]time.Time
 	reported   []corev1.NodeCondition
 }
@@ -25,7 +26,7 @@ type pressure struct {
 func newPressure(thresholds []Threshold, transition time.Duration) *pressure {
 	return &pressure{
 		thresholds: thresholds, transition: transition,
-		since: make([]time.Time, len(thresholds)), lately: map[corev1.NodeConditionType]time.Time{},
+		since: make([]time.Time, len(thresholds)), due: make([]bool, len(thresholds)), lately: map[corev1.NodeConditionType]time.Time{},
 	}
 }
 
@@ -35,15 +36,15 @@ func (p *pressure) observe(amounts map[Signal]Amount, now time.Time) []Threshold
 	var due []Threshold
 	for i, t := range p.thresholds {
 		amount, measured := amounts[t.Signal]
-		if !measured || !tooLittle(t, amount, !p.since[i].IsZero()) {
-			p.since[i] = time.Time{}
+		if !measured || !tooLittle(t, amount, p.due[i]) {
+			p.since[i], p.due[i] = time.Time{}, false
 			continue
 		}
 		if p.since[i].IsZero() {
 			p.since[i] = now
 		}
 		p.lately[t.Signal.condition()] = now
-		if now.Sub(p.since[i]) >= t.Grace {
+		if p.due[i] = now.Sub(p.since[i]) >= t.Grace; p.due[i] {
 			due = append(due, t)
 		}
 	}
@@ -54,8 +55,8 @@ func (p *pressure) observe(amounts map[Signal]Amount, now time.Time) []Threshold
 	return due
 }
 
-// tooLittle reports whether the threshold is met. One that was has to be exceeded by
-// its minimum reclaim.
+// tooLittle reports whether the threshold is met. One that was acted upon already has to
+// be exceeded by its minimum reclaim.
 func tooLittle(t Threshold, amount Amount, already bool) bool {
 	wanted := t.Value.of(amount.Capacity)
 	if already {

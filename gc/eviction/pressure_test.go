@@ -94,3 +94,18 @@ func TestAConditionStaysForTheTransitionPeriod(t *testing.T) {
 	assert.Equal(t, began.Add(time.Minute), at(5*time.Minute+59*time.Second, 200).LastTransitionTime.Time)
 	assert.Equal(t, corev1.ConditionFalse, at(6*time.Minute, 200).Status)
 }
+
+// Only what has been acted upon has to be exceeded by more: a soft threshold that was
+// met for less than its grace was not.
+func TestTheMinimumReclaimIsOfNoAccountBeforeTheGraceOfASoftThresholdIsOver(t *testing.T) {
+	p := newPressure([]Threshold{
+		{Signal: MemoryAvailable, Value: Value{Amount: 100}, MinReclaim: Value{Amount: 50}, Grace: time.Minute},
+	}, time.Minute)
+	assert.Empty(t, p.observe(left(99), began))
+	assert.Empty(t, p.observe(left(120), began.Add(10*time.Second)))
+	assert.Empty(t, p.observe(left(120), began.Add(2*time.Minute)), "it was short for a moment")
+	assert.Empty(t, p.observe(left(99), began.Add(3*time.Minute)))
+	assert.Len(t, p.observe(left(99), began.Add(4*time.Minute)), 1)
+	assert.Len(t, p.observe(left(120), began.Add(5*time.Minute)), 1, "now there has to be more")
+	assert.Empty(t, p.observe(left(150), began.Add(6*time.Minute)))
+}

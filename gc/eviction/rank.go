@@ -95,13 +95,15 @@ type candidate struct {
 	usage    int64
 	request  int64
 	priority int32
+	ending   bool // it was evicted before
 }
 
 func (c candidate) excess() int64 { return c.usage - c.request }
 
 // rank orders the pods for eviction, the first to go first: those that use more than
 // they have requested; then those of lower priority; then those that exceed their
-// request by more. Processes are never requested.
+// request by more. Processes are never requested. Those that were evicted before and
+// have not ended yet come last.
 func rank(signal Signal, candidates []candidate) []candidate {
 	ranked := slices.Clone(candidates)
 	slices.SortStableFunc(ranked, func(a, b candidate) int {
@@ -109,7 +111,7 @@ func rank(signal Signal, candidates []candidate) []candidate {
 		if signal != PIDAvailable {
 			exceeds = compareBool(b.excess() > 0, a.excess() > 0)
 		}
-		return cmp.Or(exceeds, cmp.Compare(a.priority, b.priority), cmp.Compare(b.excess(), a.excess()))
+		return cmp.Or(compareBool(a.ending, b.ending), exceeds, cmp.Compare(a.priority, b.priority), cmp.Compare(b.excess(), a.excess()))
 	})
 	return ranked
 }

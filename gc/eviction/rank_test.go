@@ -144,6 +144,7 @@ func TestLimitsOfAPodsOwn(t *testing.T) {
 	volume := func(medium corev1.StorageMedium) corev1.Volume {
 		return corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: medium, SizeLimit: &size}}}
 	}
+	sidecar := corev1.Container{Name: "side", RestartPolicy: new(corev1.ContainerRestartPolicyAlways), Resources: limit("1Mi")}
 	logs := func(mega int64) ContainerUsage { return ContainerUsage{Logs: Disk{Bytes: mega << 20}} }
 	for name, row := range map[string]struct {
 		spec  corev1.PodSpec
@@ -162,6 +163,22 @@ func TestLimitsOfAPodsOwn(t *testing.T) {
 			corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Resources: limit("2Mi")}, {Name: "b", Resources: limit("2Mi")}}},
 			Usage{Containers: map[string]ContainerUsage{"a": logs(2), "b": logs(1)}, Volumes: map[string]Disk{"v": {Bytes: 2 << 20}}},
 			"Pod ephemeral local storage usage exceeds the total limit of containers 4Mi. ",
+		},
+		"a sidecar beside the others": {
+			corev1.PodSpec{InitContainers: []corev1.Container{sidecar}, Containers: []corev1.Container{{Name: "a", Resources: limit("2Mi")}}},
+			Usage{Containers: map[string]ContainerUsage{"a": logs(2), "side": logs(1)}}, "",
+		},
+		"a sidecar and the others over, with a volume": {
+			corev1.PodSpec{InitContainers: []corev1.Container{sidecar}, Containers: []corev1.Container{{Name: "a", Resources: limit("2Mi")}}},
+			Usage{Containers: map[string]ContainerUsage{"a": logs(2)}, Volumes: map[string]Disk{"v": {Bytes: 2 << 20}}},
+			"Pod ephemeral local storage usage exceeds the total limit of containers 3Mi. ",
+		},
+		"an init container after a sidecar": {
+			corev1.PodSpec{
+				InitContainers: []corev1.Container{sidecar, {Name: "init", Resources: limit("5Mi")}},
+				Containers:     []corev1.Container{{Name: "a", Resources: limit("2Mi")}},
+			},
+			Usage{Containers: map[string]ContainerUsage{"init": logs(5), "side": logs(1)}}, "",
 		},
 		"a volume counts only if all containers have a limit": {
 			corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Resources: limit("2Mi")}, {Name: "b"}}},

@@ -30,15 +30,16 @@ func (m *Manager) Refuses(pod *corev1.Pod) *Refusal {
 	return &Refusal{Reason: ReasonEvicted, Message: fmt.Sprintf("The node had condition: %v. ", has)}
 }
 
-// bestEffort reports whether the pod is of the QoS class BestEffort.
+// bestEffort reports whether the pod is of the QoS class BestEffort: neither its
+// containers nor itself as a whole (KEP-2837) ask for CPU or memory.
 func bestEffort(pod *corev1.Pod) bool {
-	return !slices.ContainsFunc(podContainers(pod), func(c *corev1.Container) bool {
-		for _, resources := range []corev1.ResourceList{c.Resources.Requests, c.Resources.Limits} {
-			if !resources.Cpu().IsZero() || !resources.Memory().IsZero() {
-				return true
-			}
-		}
-		return false
+	return (pod.Spec.Resources == nil || !asks(pod.Spec.Resources)) &&
+		!slices.ContainsFunc(podContainers(pod), func(c *corev1.Container) bool { return asks(&c.Resources) })
+}
+
+func asks(resources *corev1.ResourceRequirements) bool {
+	return slices.ContainsFunc([]corev1.ResourceList{resources.Requests, resources.Limits}, func(list corev1.ResourceList) bool {
+		return !list.Cpu().IsZero() || !list.Memory().IsZero()
 	})
 }
 

@@ -21,7 +21,7 @@ import (
 // maxProblems bounds what is listed of one file.
 const maxProblems = 100
 
-// decoder turns the bytes of files into pods. It has no state.
+// decoder turns the bytes of files into objects. It has no state.
 type decoder struct {
 	nodeName string
 	complete func(pod *corev1.Pod) field.ErrorList
@@ -93,7 +93,10 @@ func toJSON(file string, doc []byte) (raw []byte, isJSON bool, err error) {
 	if filepath.Ext(file) == ".json" || json.Valid(doc) {
 		return doc, true, nil
 	}
-	raw, err = yaml.YAMLToJSON(doc)
+	if raw, err = yaml.YAMLToJSON(doc); err != nil && strings.Contains(err.Error(), "unknown anchor") {
+		// A secret that begins with an asterisk looks like one, and would be told.
+		err = errors.New("yaml: unknown anchor: quote a text that begins with *")
+	}
 	return raw, false, err
 }
 
@@ -120,9 +123,9 @@ func (d *decoding) add(field, message string, warning bool) {
 	d.problems = append(d.problems, p)
 }
 
-// document decodes a Pod or a list of them.
+// document decodes an object or a list of them.
 func (d *decoding) document(raw []byte) {
-	obj, err := object(raw)
+	obj, err := parse(raw)
 	if err != nil {
 		d.fail("", err.Error())
 		return
@@ -130,12 +133,27 @@ func (d *decoding) document(raw []byte) {
 	d.at.Object = describe(obj)
 	switch kind, ok := d.kind(obj); {
 	case !ok:
-	case kind == "Pod":
-		d.pod(raw, obj)
-	default:
+	case strings.HasSuffix(kind, "List"):
 		d.list(raw, kind)
+	default:
+		d.object(kind, raw, obj)
 	}
 }
+
+// object decodes a single object of a kind that is served.
+func (d *decoding) object(kind string, raw []byte, obj map[string]any) {
+	switch kind {
+	case "Pod":
+		d.pod(raw, obj)
+	case "ConfigMap":
+		d.configMap(raw)
+	case "Secret":
+		d.secret(raw)
+	}
+}
+
+// served are the kinds of v1 that are, each of which has its list.
+func served() []string { return []string{"Pod", "ConfigMap", "Secret"} }
 
 // kind returns the object's kind if it is one that is served.
 func (d *decoding) kind(obj map[string]any) (string, bool) {
@@ -146,16 +164,16 @@ func (d *decoding) kind(obj map[string]any) (string, bool) {
 		d.fail("kind", "kind is missing")
 	case version == "":
 		d.fail("apiVersion", "apiVersion is missing")
-	case version == "v1" && (kind == "Pod" || kind == "PodList" || kind == "List"):
+	case version == "v1" && (kind == "List" || slices.Contains(served(), strings.TrimSuffix(kind, "List"))):
 		return kind, true
 	default:
-		d.fail("kind", fmt.Sprintf("%s of %s is not served from a folder, only v1 Pod, PodList and List are", kind, version))
+		d.fail("kind", fmt.Sprintf("%s of %s is not served from a folder, only v1 Pod, ConfigMap, Secret and lists of them are", kind, version))
 	}
 	return "", false
 }
 
 // list decodes each item on its own. The items of a PodList need not repeat that
-// they are pods.
+// they are pods, and so on.
 func (d *decoding) list(raw []byte, kind string) {
 	var list struct {
 		metav1.TypeMeta `json:",inline"`
@@ -174,27 +192,27 @@ func (d *decoding) list(raw []byte, kind string) {
 }
 
 func (d *decoding) item(raw []byte, list string) {
-	obj, err := object(raw)
+	obj, err := parse(raw)
 	if err != nil {
 		d.fail("", err.Error())
 		return
 	}
-	if list == "PodList" && obj["kind"] == nil && obj["apiVersion"] == nil {
-		obj["kind"], obj["apiVersion"] = "Pod", "v1"
+	if kind := strings.TrimSuffix(list, "List"); kind != "" && obj["kind"] == nil && obj["apiVersion"] == nil {
+		obj["kind"], obj["apiVersion"] = kind, "v1"
 	}
 	d.at.Object = describe(obj)
 	kind, ok := d.kind(obj)
 	switch {
 	case !ok:
-	case kind != "Pod":
+	case strings.HasSuffix(kind, "List"):
 		d.fail("kind", "a list in a list is not served")
 	default:
-		d.pod(raw, obj)
+		d.object(kind, raw, obj)
 	}
 }
 
-// object decodes raw as an object of any kind, numbers as they are written.
-func object(raw []byte) (map[string]any, error) {
+// parse decodes raw as an object of any kind, numbers as they are written.
+func parse(raw []byte) (map[string]any, error) {
 	if err := json.Unmarshal(raw, &json.RawMessage{}); err != nil {
 		return nil, fmt.Errorf("not valid JSON: %w", err)
 	}

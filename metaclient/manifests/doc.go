@@ -1,5 +1,6 @@
 // Package manifests is an upstream over a folder of Kubernetes manifests: a node
-// without any control plane runs the pods that lie in the folder.
+// without any control plane runs the pods that lie in the folder, with the ConfigMaps
+// and Secrets that lie beside them.
 //
 //	src := manifests.New("/etc/edged/manifests", manifests.Config{
 //		NodeName: "edge-1",
@@ -14,8 +15,8 @@
 //
 // Files named *.yaml, *.yml and *.json, directly in the folder; names that begin
 // with a dot and subfolders are skipped, links to files are followed (a mounted
-// ConfigMap works). A file may hold several documents, each a v1 Pod, a v1 PodList
-// or a v1 List of Pods. The folder is watched and is also read every 20 s, because
+// ConfigMap works). A file may hold several documents, each a v1 Pod, ConfigMap or
+// Secret, or a list of them. The folder is watched and is also read every 20 s, because
 // a notification is only a hint. A change is read once the folder has been quiet
 // for 100 ms, so that an editor can finish.
 //
@@ -40,13 +41,21 @@
 // kubernetes.io/config.hash (of the content) are set as the kubelet sets them;
 // config.seen is not, it would differ after each start.
 //
+// # What a ConfigMap or Secret becomes
+//
+// The rules are the API's: keys, sizes (1 MiB together), what a Secret of each type
+// must hold, type Opaque unless given, stringData written over data. What is
+// immutable (and the type of a Secret) stays as it was, with a Problem, until the
+// object is removed and made anew. A change is pushed, and shows in the volumes of
+// running pods; Get answers as the folder was last read.
+//
 // # Guarantees
 //
 //   - One bad document, or file, is reported as a Problem with file, object and
 //     field; everything else goes on.
 //   - Nothing suffers from a broken edit: while a file cannot be read, or holds a
 //     document that cannot be used, or has become empty (which a power cut or a
-//     half-done save does), the pods that it gave before stay as they were, until
+//     half-done save does), the objects that it gave before stay as they were, until
 //     it is mended or removed. This memory is the process's own: what a file said
 //     before a restart is known to metaclient alone.
 //   - A folder that is missing or cannot be read is a problem, not "no pods".
@@ -54,11 +63,12 @@
 //     parsed are warnings; the pod still runs, or shows in its status why not.
 //   - A quantity so large that to parse or compare it takes hours (1e2000000000)
 //     is refused before it is decoded.
+//   - No value of a Secret is in a Problem or in a log.
 //   - No content of a file makes it panic or read more than 10 MiB of a file.
 //
 // # What it does not do
 //
-// It serves pods only. It writes nothing, into the folder or elsewhere. A file
+// It serves no other kinds, and takes no reports. It writes nothing, into the folder or elsewhere. A file
 // that is cut off exactly between two lines may be whole YAML with other content;
 // rename a finished file into the folder to be safe.
 package manifests

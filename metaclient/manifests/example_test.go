@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edged-project/edged/metaclient"
 	"github.com/edged-project/edged/metaclient/manifests"
 )
 
@@ -39,14 +40,20 @@ spec:
 		NodeName:  "edge-1",
 		OnProblem: func(p manifests.Problem) { fmt.Println(p) },
 	})
-	err = src.Watch(ctx, func(pods []*corev1.Pod) error {
-		for _, pod := range pods {
-			fmt.Println(pod.Namespace, pod.Name, pod.UID, pod.Spec.NodeName)
-		}
-		cancel()
-		return nil
+	meta, err := metaclient.Open(filepath.Join(dir, "meta.db"), src, metaclient.Config{
+		OnPods: func(pods []*corev1.Pod, _ bool) {
+			for _, pod := range pods {
+				fmt.Println(pod.Namespace, pod.Name, pod.UID, pod.Spec.NodeName)
+				cancel()
+			}
+		},
 	})
 	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer meta.Close()
+	if err := meta.Run(ctx); err != nil {
 		fmt.Println(err)
 	}
 	// Output:

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // White-box: decoding is a pure function.
@@ -17,6 +18,7 @@ func FuzzFile(f *testing.F) {
 	f.Add(false, []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{resources: {limits: {cpu: 12345678901234567890e2000000000}}}]}"))
 	f.Add(true, []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"overhead":{"cpu":1e-2000000000,"cpu":"1"}}}`))
 	f.Add(false, []byte("apiVersion: v1\nkind: PodList\nitems: [{metadata: {name: a}, status: {allocatedResources: {cpu: '0e2000000000'}}}]"))
+	f.Add(false, []byte("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {b: c}\n---\napiVersion: v1\nkind: ConfigMapList\nitems: [{metadata: {name: c}, data: {../x: y}, binaryData: {z: AA==}}]"))
 	f.Fuzz(func(t *testing.T, isJSON bool, data []byte) {
 		name := "a.yaml"
 		if isJSON {
@@ -25,10 +27,13 @@ func FuzzFile(f *testing.F) {
 		d := decoder{nodeName: "edge-1"}
 		got := d.file(name, data)
 		for _, e := range got.entries {
-			require.NotEmpty(t, e.pod.UID)
-			require.NotEmpty(t, e.pod.Name)
-			require.NotContains(t, e.pod.Name+e.pod.Namespace+string(e.pod.UID), "/")
-			require.Equal(t, "edge-1", e.pod.Spec.NodeName)
+			o := e.object
+			require.NotEmpty(t, o.GetName())
+			require.NotContains(t, o.GetName()+o.GetNamespace()+string(o.GetUID()), "/")
+			if pod, ok := o.(*corev1.Pod); ok {
+				require.NotEmpty(t, pod.UID)
+				require.Equal(t, "edge-1", pod.Spec.NodeName)
+			}
 			require.Positive(t, e.document)
 		}
 		for _, p := range got.problems {

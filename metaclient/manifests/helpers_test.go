@@ -13,12 +13,16 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edged-project/edged/metaclient"
 	"github.com/edged-project/edged/metaclient/manifests"
 )
 
-var _ metaclient.Upstream = (*manifests.Source)(nil)
+var (
+	_ metaclient.Upstream = (*manifests.Source)(nil)
+	_ metaclient.Getter   = (*manifests.Source)(nil)
+)
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
@@ -57,10 +61,10 @@ func read(t testing.TB, dir string, cfg manifests.Config) ([]*corev1.Pod, []mani
 	src := manifests.New(dir, cfg)
 	enough := errors.New("enough")
 	var pods []*corev1.Pod
-	err := src.Watch(t.Context(), func(delivered []*corev1.Pod) error {
+	err := src.Watch(t.Context(), podSink(func(delivered []*corev1.Pod) error {
 		pods = delivered
 		return enough
-	})
+	}))
 	require.ErrorIs(t, err, enough)
 	return pods, src.Problems()
 }
@@ -85,6 +89,8 @@ type watcher struct {
 
 	mu       sync.Mutex
 	sets     [][]*corev1.Pod
+	objects  []metav1.Object
+	gone     []metaclient.Ref
 	problems []manifests.Problem // as told by OnProblem
 }
 
@@ -100,18 +106,53 @@ func watch(t *testing.T, dir string, cfg manifests.Config) *watcher {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- w.src.Watch(ctx, func(pods []*corev1.Pod) error {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.sets = append(w.sets, pods)
-			return nil
-		})
+		ended <- w.src.Watch(ctx, w)
 	}()
 	t.Cleanup(func() {
 		cancel()
 		require.NoError(t, <-ended)
 	})
 	return w
+}
+
+// podSink is a sink for pods only.
+type podSink func(pods []*corev1.Pod) error
+
+func (s podSink) Pods(_ context.Context, pods []*corev1.Pod) error   { return s(pods) }
+func (s podSink) Object(context.Context, metav1.Object) error        { return nil }
+func (s podSink) Gone(context.Context, metaclient.Ref, string) error { return nil }
+
+func (w *watcher) Pods(_ context.Context, pods []*corev1.Pod) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sets = append(w.sets, pods)
+	return nil
+}
+
+func (w *watcher) Object(_ context.Context, object metav1.Object) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.objects = append(w.objects, object)
+	return nil
+}
+
+func (w *watcher) Gone(_ context.Context, ref metaclient.Ref, _ string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gone = append(w.gone, ref)
+	return nil
+}
+
+func (w *watcher) pushed() []metav1.Object {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]metav1.Object(nil), w.objects...)
+}
+
+func (w *watcher) removed() []metaclient.Ref {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]metaclient.Ref(nil), w.gone...)
 }
 
 func (w *watcher) delivered() [][]*corev1.Pod {

@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -31,7 +32,7 @@ func (d *decoding) pod(raw []byte, obj map[string]any) {
 		return
 	}
 	adopt(pod, contentHash(obj, d.nodeName), d.nodeName)
-	errs := checkMeta(pod)
+	errs := checkMeta(&pod.ObjectMeta)
 	if d.nodeName != "" && pod.Spec.NodeName != d.nodeName {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "nodeName"), pod.Spec.NodeName, "pod is for another node than "+d.nodeName))
 	}
@@ -43,7 +44,7 @@ func (d *decoding) pod(raw []byte, obj map[string]any) {
 	}
 	d.warnOfImages(pod)
 	if len(errs) == 0 {
-		d.entries = append(d.entries, entry{document: d.at.Document, pod: pod})
+		d.entries = append(d.entries, entry{document: d.at.Document, kind: "Pod", object: pod})
 	}
 }
 
@@ -51,20 +52,9 @@ func (d *decoding) pod(raw []byte, obj map[string]any) {
 // node.
 func adopt(pod *corev1.Pod, hash, nodeName string) {
 	pod.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
-	pod.ObjectMeta = metav1.ObjectMeta{
-		Name:            pod.Name,
-		GenerateName:    pod.GenerateName,
-		Namespace:       pod.Namespace,
-		UID:             pod.UID,
-		Labels:          pod.Labels,
-		Annotations:     pod.Annotations,
-		OwnerReferences: pod.OwnerReferences,
-	}
+	pod.ObjectMeta = ownMeta(pod.ObjectMeta)
 	pod.Status = corev1.PodStatus{}
 
-	if pod.Namespace == "" {
-		pod.Namespace = metav1.NamespaceDefault
-	}
 	if pod.UID == "" {
 		pod.UID = types.UID(hash)
 	}
@@ -84,16 +74,29 @@ func adopt(pod *corev1.Pod, hash, nodeName string) {
 	}
 }
 
+// ownMeta is what of an object's metadata does not belong to an API server.
+func ownMeta(meta metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Name:            meta.Name,
+		GenerateName:    meta.GenerateName,
+		Namespace:       cmp.Or(meta.Namespace, metav1.NamespaceDefault),
+		UID:             meta.UID,
+		Labels:          meta.Labels,
+		Annotations:     meta.Annotations,
+		OwnerReferences: meta.OwnerReferences,
+	}
+}
+
 // checkMeta applies the API's rules for metadata, and one of our own: an explicit
 // UID, which no API server ever accepts, becomes a folder's name.
-func checkMeta(pod *corev1.Pod) field.ErrorList {
+func checkMeta(meta *metav1.ObjectMeta) field.ErrorList {
 	path := field.NewPath("metadata")
-	if pod.Name == "" {
+	if meta.Name == "" {
 		return field.ErrorList{field.Required(path.Child("name"), "names are not generated without an API server")}
 	}
-	errs := apivalidation.ValidateObjectMeta(&pod.ObjectMeta, true, apivalidation.NameIsDNSSubdomain, path)
-	for _, message := range validation.IsValidLabelValue(string(pod.UID)) {
-		errs = append(errs, field.Invalid(path.Child("uid"), pod.UID, message))
+	errs := apivalidation.ValidateObjectMeta(meta, true, apivalidation.NameIsDNSSubdomain, path)
+	for _, message := range validation.IsValidLabelValue(string(meta.UID)) {
+		errs = append(errs, field.Invalid(path.Child("uid"), meta.UID, message))
 	}
 	return errs
 }
@@ -141,15 +144,11 @@ func describe(obj map[string]any) string {
 	meta, _ := obj["metadata"].(map[string]any)
 	namespace, _ := meta["namespace"].(string)
 	name, _ := meta["name"].(string)
-	if namespace == "" && kind == "Pod" {
+	if namespace == "" && slices.Contains(served(), kind) {
 		namespace = metav1.NamespaceDefault
 	}
 	if namespace != "" && name != "" {
 		name = namespace + "/" + name
 	}
 	return strings.TrimSpace(kind + " " + name)
-}
-
-func describePod(pod *corev1.Pod) string {
-	return "Pod " + pod.Namespace + "/" + pod.Name
 }

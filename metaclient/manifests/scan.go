@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -24,25 +24,35 @@ type file struct {
 	entries  []entry
 	problems []Problem
 	broken   bool // something in it cannot be used
+	whole    bool // all that it holds is known: it was not broken, now or once before
 }
 
-// entry is a pod and its place in the file.
+// entry is an object and its place in the file.
 type entry struct {
 	document int
-	pod      *corev1.Pod
+	kind     string
+	object   metav1.Object
 }
 
-func (e entry) name() types.NamespacedName {
-	return types.NamespacedName{Namespace: e.pod.Namespace, Name: e.pod.Name}
+// id is what no two objects of a folder may share.
+type id struct {
+	kind string
+	name types.NamespacedName
 }
 
-// scan reads the folder and returns its pods, or false if the folder cannot be
+func (e entry) id() id {
+	return id{e.kind, types.NamespacedName{Namespace: e.object.GetNamespace(), Name: e.object.GetName()}}
+}
+
+func (e entry) String() string { return e.kind + " " + e.id().name.String() }
+
+// scan reads the folder and returns its objects, or false if the folder cannot be
 // read. A file whose content is known is not decoded again.
-func (s *Source) scan() ([]*corev1.Pod, bool) {
+func (s *Source) scan() (content, bool) {
 	names, err := list(s.dir)
 	if err != nil {
 		s.report([]Problem{{File: s.dir, Message: fmt.Sprintf("folder cannot be read, all stays as it was: %v", err)}})
-		return nil, false
+		return content{}, false
 	}
 	files := make(map[string]file, len(names))
 	for _, name := range names {
@@ -51,9 +61,9 @@ func (s *Source) scan() ([]*corev1.Pod, bool) {
 		}
 	}
 	s.files = files
-	pods, problems := merge(names, files)
+	now, problems := merge(names, files, s.now())
 	s.report(problems)
-	return pods, true
+	return now, true
 }
 
 // list returns the names of the folder's manifests, sorted.
@@ -96,7 +106,7 @@ func (s *Source) read(name string, previous file) (file, bool) {
 		return previous, true
 	}
 	f := s.decoder.file(name, data)
-	f.sum = sum
+	f.sum, f.whole = sum, true
 	switch {
 	case len(bytes.TrimSpace(data)) == 0:
 		f.problems = append(f.problems, Problem{File: name, Message: "file is empty", Warning: true})
@@ -107,21 +117,22 @@ func (s *Source) read(name string, previous file) (file, bool) {
 	return f, true
 }
 
-// keep adds the pods that a file gave before it broke, and says so, except those
+// keep adds the objects that a file gave before it broke, and says so, except those
 // that it still gives.
 func (f file) keep(name string, previous file) file {
-	given := make(map[types.NamespacedName]bool, len(f.entries))
+	f.whole = previous.whole
+	given := make(map[id]bool, len(f.entries))
 	for _, e := range f.entries {
-		given[e.name()] = true
+		given[e.id()] = true
 	}
 	for _, e := range previous.entries {
-		if given[e.name()] {
+		if given[e.id()] {
 			continue
 		}
 		f.entries = append(f.entries, e)
 		f.problems = append(f.problems, Problem{
-			File: name, Document: e.document, Object: describePod(e.pod), Warning: true,
-			Message: "pod stays as it was before its file broke; mend or remove the file",
+			File: name, Document: e.document, Object: e.String(), Warning: true,
+			Message: kindName(e.kind) + " stays as it was before its file broke; mend or remove the file",
 		})
 	}
 	return f
@@ -147,30 +158,4 @@ func readFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("file is larger than %d MiB", maxFileSize>>20)
 	}
 	return data, err
-}
-
-// merge joins the pods of all files in order. Of two with one name, or one UID,
-// the first wins.
-func merge(names []string, files map[string]file) (pods []*corev1.Pod, problems []Problem) {
-	byName := map[types.NamespacedName]string{}
-	byUID := map[types.UID]string{}
-	for _, name := range names {
-		problems = append(problems, files[name].problems...)
-		for _, e := range files[name].entries {
-			taken := Problem{File: name, Document: e.document, Object: describePod(e.pod)}
-			if other, ok := byName[e.name()]; ok {
-				taken.Field, taken.Message = "metadata.name", fmt.Sprintf("pod is already given by file %s", other)
-				problems = append(problems, taken)
-				continue
-			}
-			if other, ok := byUID[e.pod.UID]; ok {
-				taken.Field, taken.Message = "metadata.uid", fmt.Sprintf("uid is already used in file %s", other)
-				problems = append(problems, taken)
-				continue
-			}
-			byName[e.name()], byUID[e.pod.UID] = name, name
-			pods = append(pods, e.pod)
-		}
-	}
-	return pods, problems
 }

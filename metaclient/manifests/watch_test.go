@@ -224,10 +224,10 @@ func TestWatchReturnsTheErrorOfDeliverAndStartsAnew(t *testing.T) {
 	full := errors.New("disk is full")
 	for range 2 {
 		var got []*corev1.Pod
-		require.ErrorIs(t, src.Watch(t.Context(), func(pods []*corev1.Pod) error {
+		require.ErrorIs(t, src.Watch(t.Context(), podSink(func(pods []*corev1.Pod) error {
 			got = pods
 			return full
-		}), full)
+		})), full)
 		assert.Equal(t, []string{"default/web"}, names(got))
 		// What a file gave is known over the failure.
 		write(t, dir, "web.yaml", "broken: [")

@@ -40,6 +40,14 @@ type ContainerOptions struct {
 
 	// Mounts is where the pod's volumes are on the host, by name.
 	Mounts map[string]string
+	// SubPaths is where the parts of volumes that SubPaths names are on the host, by
+	// the index of the container's mount.
+	SubPaths map[int]string
+	// ImageVolumes are the images of the pod's volumes of that kind as the runtime
+	// reports them, by the name of the volume.
+	ImageVolumes map[string]*runtimeapi.Image
+	// VolumeGroups are the groups that the container needs for its volumes.
+	VolumeGroups []int64
 	// Devices is where the pod's block volumes are on the host, by name.
 	Devices map[string]string
 	// HostsFile is the file on the host with the content of HostsFile, mounted as

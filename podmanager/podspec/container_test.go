@@ -73,8 +73,6 @@ func TestWhatAContainerCannotDoYetIsNamed(t *testing.T) {
 		"spec.containers[0].env[1].valueFrom.fileKeyRef": env(corev1.EnvVar{Name: "X"}, from(corev1.EnvVarSource{
 			FileKeyRef: &corev1.FileKeySelector{VolumeName: "data", Path: "p", Key: "k"},
 		})),
-		"spec.containers[0].volumeMounts[0].subPath":     withVolume(func(m *corev1.VolumeMount) { m.SubPath = "a" }),
-		"spec.containers[0].volumeMounts[0].subPathExpr": withVolume(func(m *corev1.VolumeMount) { m.SubPathExpr = "$(A)" }),
 		"spec.containers[0].volumeMounts[0].bindMountOptions": withVolume(func(m *corev1.VolumeMount) {
 			m.BindMountOptions = []string{"noexec"}
 		}),

@@ -37,11 +37,11 @@ func Example() {
 	fmt.Println(sandbox.LogDirectory + "/" + container.LogPath)
 	fmt.Println(container.Args)
 
-	_, err = podspec.Container(pod, &corev1.Container{Name: "app", VolumeMounts: []corev1.VolumeMount{{SubPath: "a"}}},
+	_, err = podspec.Container(pod, &corev1.Container{Name: "app", VolumeMounts: []corev1.VolumeMount{{BindMountOptions: []string{"noexec"}}}},
 		podspec.ContainerOptions{Image: &runtimeapi.Image{Id: "sha256:abc"}})
 	fmt.Println(err)
 	// Output:
 	// /var/log/pods/default_hello_42/app/0.log
 	// [echo Hello, world]
-	// spec.containers[0].volumeMounts[0].subPath: not supported yet
+	// spec.containers[0].volumeMounts[0].bindMountOptions: not supported yet
 }

@@ -48,6 +48,27 @@ func fieldValue(pod *corev1.Pod, opts ContainerOptions, ref *corev1.ObjectFieldS
 	return "", field.NotSupported(path.Child("fieldPath"), ref.FieldPath, envFields)
 }
 
+// DownwardFile returns the content of a file of a downwardAPI volume. Of the options
+// only Allocatable matters. Its errors name the field.
+func DownwardFile(pod *corev1.Pod, item *corev1.DownwardAPIVolumeFile, opts ContainerOptions) (string, error) {
+	switch {
+	case item.FieldRef != nil:
+		path := field.NewPath("fieldRef")
+		if value, ok := metadataValue(pod, item.FieldRef.FieldPath); ok {
+			return value, nil
+		}
+		return "", field.NotSupported(path.Child("fieldPath"), item.FieldRef.FieldPath, downwardFields)
+	case item.ResourceFieldRef != nil:
+		path := field.NewPath("resourceFieldRef")
+		if item.ResourceFieldRef.ContainerName == "" {
+			return "", field.Required(path.Child("containerName"), "")
+		}
+		return resourceFieldValue(pod, &corev1.Container{}, opts, item.ResourceFieldRef, path)
+	default:
+		return "", field.Required(field.NewPath("fieldRef"), "the file has no source")
+	}
+}
+
 func metadataValue(pod *corev1.Pod, fieldPath string) (string, bool) {
 	if path, key, ok := splitKey(fieldPath); ok {
 		switch path {

@@ -17,18 +17,52 @@ func mounts(pod *corev1.Pod, c located, opts ContainerOptions) ([]*runtimeapi.Mo
 	volumes := volumeSources(pod)
 	var list []*runtimeapi.Mount
 	for i, wanted := range c.VolumeMounts {
-		hostPath := opts.Mounts[wanted.Name]
-		if hostPath == "" {
-			return nil, fmt.Errorf("cannot find volume %q to mount into container %q", wanted.Name, c.Name)
-		}
-		mount, err := volumeMount(wanted, volumes[wanted.Name], opts, c.path.Child("volumeMounts").Index(i))
+		path := c.path.Child("volumeMounts").Index(i)
+		mount, err := volumeMount(wanted, volumes[wanted.Name], opts, path)
 		if err != nil {
 			return nil, err
 		}
-		mount.HostPath = hostPath
+		if source := volumes[wanted.Name]; source != nil && source.Image != nil {
+			err = mountImage(mount, wanted, source.Image, opts, path)
+		} else {
+			mount.HostPath, err = hostPath(wanted, i, c, opts)
+		}
+		if err != nil {
+			return nil, err
+		}
 		list = append(list, mount)
 	}
 	return append(list, agentMounts(pod, c, opts)...), nil
+}
+
+// hostPath is where what the container mounts is on the host.
+func hostPath(wanted corev1.VolumeMount, index int, c located, opts ContainerOptions) (string, error) {
+	if opts.Mounts[wanted.Name] == "" {
+		return "", fmt.Errorf("cannot find volume %q to mount into container %q", wanted.Name, c.Name)
+	}
+	if wanted.SubPath == "" && wanted.SubPathExpr == "" {
+		return opts.Mounts[wanted.Name], nil
+	}
+	if opts.SubPaths[index] == "" {
+		return "", fmt.Errorf("cannot find the sub path of volume %q to mount into container %q", wanted.Name, c.Name)
+	}
+	return opts.SubPaths[index], nil
+}
+
+// mountImage has the runtime mount an image (KEP-4639), which is read-only. Of a
+// part of it is not known whether the runtime takes note: containerd 2.1 mounts the
+// whole.
+func mountImage(mount *runtimeapi.Mount, wanted corev1.VolumeMount, source *corev1.ImageVolumeSource, opts ContainerOptions, path *field.Path) error {
+	image := opts.ImageVolumes[wanted.Name]
+	if image.GetId() == "" {
+		return fmt.Errorf("image %q of volume %q is not resolved", source.Reference, wanted.Name)
+	}
+	if wanted.SubPath != "" || wanted.SubPathExpr != "" {
+		return unsupported(path.Child("subPath"))
+	}
+	mount.Image = &runtimeapi.ImageSpec{Image: image.GetId(), UserSpecifiedImage: source.Reference}
+	mount.Readonly = true
+	return nil
 }
 
 func volumeMount(wanted corev1.VolumeMount, source *corev1.VolumeSource, opts ContainerOptions, path *field.Path) (*runtimeapi.Mount, error) {

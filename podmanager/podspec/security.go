@@ -59,7 +59,7 @@ func containerSecurity(pod *corev1.Pod, c located, opts ContainerOptions) (*runt
 		RunAsUsername:            user.name,
 		RunAsGroup:               int64Value(first(own.RunAsGroup, ofPod.RunAsGroup)),
 		ReadonlyRootfs:           deref(own.ReadOnlyRootFilesystem),
-		SupplementalGroups:       supplementalGroups(ofPod),
+		SupplementalGroups:       append(supplementalGroups(ofPod), opts.VolumeGroups...),
 		SupplementalGroupsPolicy: policy,
 		NoNewPrivs:               own.AllowPrivilegeEscalation != nil && !*own.AllowPrivilegeEscalation,
 		Seccomp:                  seccomp,

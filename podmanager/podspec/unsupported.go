@@ -48,12 +48,7 @@ func unsupportedInContainer(c located) error {
 }
 
 func unsupportedInMount(mount *corev1.VolumeMount, path *field.Path) error {
-	switch {
-	case mount.SubPath != "":
-		return unsupported(path.Child("subPath"))
-	case mount.SubPathExpr != "":
-		return unsupported(path.Child("subPathExpr"))
-	case len(mount.BindMountOptions) > 0:
+	if len(mount.BindMountOptions) > 0 {
 		return unsupported(path.Child("bindMountOptions"))
 	}
 	return nil

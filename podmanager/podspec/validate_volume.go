@@ -83,6 +83,8 @@ func validateSource(source *corev1.VolumeSource, path *field.Path) field.ErrorLi
 		return required(path.Child("persistentVolumeClaim", "claimName"), source.PersistentVolumeClaim.ClaimName)
 	case source.CSI != nil:
 		return required(path.Child("csi", "driver"), source.CSI.Driver)
+	case source.Image != nil:
+		return required(path.Child("image", "reference"), source.Image.Reference)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/edged-project/edged/cri"
+	"github.com/edged-project/edged/cri/crilog"
 	"github.com/edged-project/edged/podmanager/podspec"
 )
 
@@ -91,6 +92,9 @@ func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState
 	}
 	var group errgroup.Group
 	for _, each := range todo.stop {
+		if each.sick {
+			rec.sick[each.container.GetId()] = true
+		}
 		end := time.Now().Add(each.grace)
 		hook := s.takePreStop(pod, each.container, firstOf(state.IPs), end, rec)
 		group.Go(func() error {
@@ -102,12 +106,28 @@ func (s *Syncer) clear(ctx context.Context, pod *corev1.Pod, state *cri.PodState
 		return err
 	}
 	for _, c := range todo.remove {
-		if err := s.rooms.Runtime.RemoveContainer(ctx, c.GetId()); err != nil {
-			return fmt.Errorf("remove container %q: %w", c.Name(), err)
+		if err := s.remove(ctx, pod, c); err != nil {
+			return err
 		}
 	}
-	if todo.restartedBy != nil {
+	if todo.restartedBy != nil && len(todo.remove) > 0 {
 		s.armBackOff(*todo.restartedBy, rec)
+	}
+	return nil
+}
+
+// remove removes a container that has ended. Its log stays, for people to read what the
+// last run has said; those of the runs before go, as their containers have: nobody
+// else would remove them as long as there is the pod.
+func (s *Syncer) remove(ctx context.Context, pod *corev1.Pod, c *cri.Container) error {
+	if err := s.rooms.Runtime.RemoveContainer(ctx, c.GetId()); err != nil {
+		return fmt.Errorf("remove container %q: %w", c.Name(), err)
+	}
+	if neverStarted(c) { // earlier ones may be there
+		return nil
+	}
+	if err := crilog.RemoveEarlier(c.GetLogPath()); err != nil {
+		s.logger.Warn("earlier logs stay", podFields(pod, zap.String("container", c.Name()), zap.Error(err))...)
 	}
 	return nil
 }

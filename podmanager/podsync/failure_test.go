@@ -315,8 +315,8 @@ func TestACondemnedPodFails(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, s.last().Failure)
 
-		syncer.Condemn(pod.UID, evicted)
-		syncer.Condemn(pod.UID, podsync.Failure{Reason: "Later"})
+		require.True(t, syncer.Condemn(pod.UID, evicted))
+		require.True(t, syncer.Condemn(pod.UID, podsync.Failure{Reason: "Later"}))
 		result, err := syncer.Sync(t.Context(), pod)
 		require.NoError(t, err)
 		assert.True(t, result.Finished)
@@ -328,5 +328,40 @@ func TestACondemnedPodFails(t *testing.T) {
 		_, err = syncer.Sync(t.Context(), pod)
 		require.NoError(t, err)
 		assert.Nil(t, s.last().Failure, "another life of the pod is not condemned")
+	})
+}
+
+// A verdict on a pod that has not begun, or is over, would hit another life of it, as
+// of a manifest that is taken away and put back.
+func TestOnlyAPodThatHasBegunIsCondemned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		require.False(t, syncer.Condemn(pod.UID, podsync.Failure{Reason: "Evicted"}))
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		require.NoError(t, syncer.Kill(t.Context(), pod, time.Second))
+		require.False(t, syncer.Condemn(pod.UID, podsync.Failure{Reason: "Evicted"}))
+
+		_, err = syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Nil(t, s.last().Failure)
+		assert.Len(t, s.state(pod).Running(), 1)
+	})
+}
+
+// The first verdict stands, also against a deadline that passes before the end.
+func TestADeadlineDoesNotOverruleAnEviction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		pod.Spec.ActiveDeadlineSeconds = new(int64(10))
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		syncer.Condemn(pod.UID, podsync.Failure{Reason: "Evicted"})
+		time.Sleep(11 * time.Second)
+		_, err = syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Equal(t, "Evicted", s.last().Failure.Reason)
 	})
 }

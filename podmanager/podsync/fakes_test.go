@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -259,10 +260,14 @@ func (e *pullError) RetryAt() time.Time    { return e.retryAt }
 // volumes mounts nothing, or fails.
 type volumes struct {
 	err       error
+	mounts    atomic.Int32
 	unmounted []types.UID
 }
 
-func (v *volumes) Mount(context.Context, *corev1.Pod) (map[string]string, error) { return nil, v.err }
+func (v *volumes) Mount(context.Context, *corev1.Pod) (map[string]string, error) {
+	v.mounts.Add(1)
+	return nil, v.err
+}
 
 func (v *volumes) Unmount(_ context.Context, uid types.UID) error {
 	v.unmounted = append(v.unmounted, uid)
@@ -276,7 +281,16 @@ var errDead = errors.New("the agent is dead")
 // call that is under way is made, but the caller does not learn of it.
 type mortal struct {
 	podsync.Runtime
-	left int
+	left     int
+	removals int // of containers, which count apart
+}
+
+func (m *mortal) RemoveContainer(ctx context.Context, id string) error {
+	m.removals--
+	if m.removals < 0 {
+		return errDead
+	}
+	return m.Runtime.RemoveContainer(ctx, id)
 }
 
 func (m *mortal) spend() error {

@@ -40,6 +40,8 @@ type stop struct {
 	container *cri.Container
 	why       string
 	grace     time.Duration
+	// sick: it is ended for a failed probe, and to be started again.
+	sick bool
 }
 
 type start struct {
@@ -69,6 +71,10 @@ type known struct {
 	health  map[string]Health // of the running containers, by ID
 	limit   time.Duration     // the longest crash-loop delay
 	now     time.Time
+	// sick are the containers that a failed probe has had ended, by ID.
+	sick map[string]bool
+	// restartingAll: a restart of all containers was told of and is not over.
+	restartingAll bool
 }
 
 // planner collects the actions for one pod as observed at one time.
@@ -119,7 +125,7 @@ func usableSandbox(pod *corev1.Pod, state *cri.PodState) *runtimeapi.PodSandboxS
 // worthRestarting reports whether a pod that has lost its sandbox is to go on
 // in a new one: not when what had run is not to run again.
 func (p *planner) worthRestarting() bool {
-	if len(p.state.Containers) == 0 {
+	if len(p.state.Containers) == 0 || p.restartingAll {
 		return true
 	}
 	if slices.ContainsFunc(p.pod.Spec.InitContainers, p.failedForGood) {
@@ -128,7 +134,7 @@ func (p *planner) worthRestarting() bool {
 	for i := range p.pod.Spec.Containers {
 		spec := &p.pod.Spec.Containers[i]
 		if previous := p.state.Newest(spec.Name); previous != nil {
-			if shouldRestart(p.pod, spec, previous) {
+			if p.shouldRestart(spec, previous) {
 				return true
 			}
 		} else if policyOf(p.pod, spec) != corev1.RestartPolicyNever {
@@ -150,6 +156,9 @@ func (p *planner) planSandbox() {
 	if len(p.state.Sandboxes) > 0 {
 		p.attempt = p.state.Sandboxes[0].GetMetadata().GetAttempt() + 1
 	}
+	if p.restartingAll { // what ended before is of no account
+		p.removeAll(nil)
+	}
 	if inits := p.pod.Spec.InitContainers; len(inits) > 0 {
 		p.startAfterBackOff(&inits[0], p.state.Newest(inits[0].Name), true)
 		return
@@ -157,7 +166,7 @@ func (p *planner) planSandbox() {
 	for i := range p.pod.Spec.Containers {
 		spec := &p.pod.Spec.Containers[i]
 		previous := p.state.Newest(spec.Name)
-		if previous == nil || shouldRestart(p.pod, spec, previous) {
+		if previous == nil || p.restartingAll || p.shouldRestart(spec, previous) {
 			p.startAfterBackOff(spec, previous, false)
 		}
 	}
@@ -204,7 +213,7 @@ func (p *planner) planContainer(spec *corev1.Container) {
 		p.start = append(p.start, start{spec: spec})
 	case p.planLiving(spec, current, false):
 		p.alive = true
-	case shouldRestart(p.pod, spec, current):
+	case p.shouldRestart(spec, current):
 		p.alive = true
 		p.startAfterBackOff(spec, current, false)
 	}
@@ -260,6 +269,7 @@ func (p *planner) inBackOff(spec *corev1.Container, ended time.Time) bool {
 func (p *planner) replace(spec *corev1.Container, previous *cri.Container, init bool) {
 	switch {
 	case previous == nil:
+	case slices.Contains(p.remove, previous): // with all others
 	case neverStarted(previous):
 		p.remove = append(p.remove, previous)
 	case mayRun(previous) && !p.newSandbox: // which stops everything
@@ -281,7 +291,7 @@ func (p *planner) stopLiving(c *cri.Container) {
 
 // end stops a container within the pod's grace period.
 func (p *planner) end(c *cri.Container, why string) {
-	p.stop = append(p.stop, stop{c, why, gracePeriod(p.pod)})
+	p.stop = append(p.stop, stop{container: c, why: why, grace: gracePeriod(p.pod)})
 }
 
 func (p *planner) wait(container string, why corev1.ContainerStateWaiting, until time.Time) {

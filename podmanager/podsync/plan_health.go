@@ -68,13 +68,35 @@ func (p *planner) planHealth(spec *corev1.Container, current *cri.Container, ini
 		return
 	}
 	why := "Container " + spec.Name + " failed " + string(failed) + " probe"
-	if p.pod.DeletionTimestamp == nil && policyOf(p.pod, spec) != corev1.RestartPolicyNever {
+	again := p.pod.DeletionTimestamp == nil && policyOf(p.pod, spec) != corev1.RestartPolicyNever
+	if again {
 		why += ", will be restarted"
 		if !p.inBackOff(spec, p.now) {
 			p.start = append(p.start, start{spec: spec, previous: current, init: init, again: true})
 		}
 	}
-	p.stop = append(p.stop, stop{current, why, graceAfter(p.pod, failed.of(spec))})
+	p.stop = append(p.stop, stop{container: current, why: why, grace: graceAfter(p.pod, failed.of(spec)), sick: again})
+}
+
+// shouldRestart is shouldRestart of a container that a probe may have had ended: then
+// it has failed, whatever its exit code is.
+func (p *planner) shouldRestart(spec *corev1.Container, c *cri.Container) bool {
+	return shouldRestart(p.pod, spec, c) || p.pod.DeletionTimestamp == nil && p.sick[c.GetId()]
+}
+
+// noteSick notes the containers that the agent before has had ended for a failed probe:
+// their status says that they wait to run again.
+func (r *record) noteSick(state *cri.PodState, status corev1.PodStatus) {
+	for _, c := range state.Containers {
+		said := slices.ContainsFunc(status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+			waiting, last := s.State.Waiting, s.LastTerminationState.Terminated
+			return s.Name == c.Name() && waiting != nil && waiting.Reason == reasonCrashLoop &&
+				last != nil && strings.HasSuffix(last.ContainerID, "://"+c.GetId())
+		})
+		if said && c.Exited() {
+			r.sick[c.GetId()] = true
+		}
+	}
 }
 
 // graceAfter is the grace period of a container that a probe has failed: the

@@ -39,7 +39,7 @@ func (a *actions) planResizes(
 		a.resizing = true
 		switch {
 		case slices.ContainsFunc(changed, func(r corev1.ResourceName) bool { return restartsFor(spec, r) }):
-			a.stop = append(a.stop, stop{current, "Container " + name + " resize requires restart", gracePeriod(pod)})
+			a.stop = append(a.stop, stop{container: current, why: "Container " + name + " resize requires restart", grace: gracePeriod(pod)})
 			a.start = append(a.start, start{spec: spec, previous: current})
 		default:
 			a.resize = append(a.resize, resize{current, want})

@@ -14,24 +14,40 @@ import (
 // restarts are counted on. As with any restart, the first is at once and the next
 // ones wait longer and longer. Ephemeral containers are left as they are, as they are
 // never run again.
+//
+// First all are stopped, and when their ends were seen, they are removed: the one that
+// asked for it last, so that wherever this is cut short, it is planned again.
 func (p *planner) planRestartAll() bool {
 	spec, ended := p.restartsAll()
 	if spec == nil || p.inBackOff(spec, ended.FinishedTime()) {
 		return false
 	}
 	p.restartedBy = &start{spec: spec, previous: ended, again: true}
+	running := false
 	for _, c := range p.state.Containers {
-		if isEphemeral(p.pod, c.Name()) {
-			continue
-		}
-		if mayRun(c) {
+		if mayRun(c) && !isEphemeral(p.pod, c.Name()) {
 			p.stop = append(p.stop, stop{container: c, why: "Container " + c.Name() + " is restarted with all others, as " + spec.Name + " has ended"})
+			running = running || c.Running()
 		}
-		if c.GetId() != "" { // the runtime still has it
+	}
+	if !running {
+		p.removeAll(ended)
+	}
+	return true
+}
+
+// removeAll removes all containers but the ephemeral ones, and last, if it is not nil,
+// the one that asked for it.
+func (p *planner) removeAll(last *cri.Container) {
+	for _, c := range p.state.Containers {
+		present := c.GetId() != "" // the runtime still has it
+		if present && c != last && !isEphemeral(p.pod, c.Name()) {
 			p.remove = append(p.remove, c)
 		}
 	}
-	return true
+	if last != nil {
+		p.remove = append(p.remove, last)
+	}
 }
 
 // restartsAll returns the first container that has ended in the present sandbox and
@@ -62,9 +78,9 @@ func restartingAll(pod *corev1.Pod, state *cri.PodState, todo actions, before co
 	if todo.restartedBy != nil {
 		return true
 	}
-	return wasRestartingAll(before) && slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
+	return wasRestartingAll(before) && (todo.newSandbox || slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
 		return state.Newest(c.Name) == nil
-	})
+	}))
 }
 
 func wasRestartingAll(status corev1.PodStatus) bool {

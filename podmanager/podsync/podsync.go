@@ -61,10 +61,26 @@ type Images interface {
 
 // Volumes gives a pod its volumes; *volume.Manager does.
 type Volumes interface {
-	// Mount returns the path on the node of each volume that the pod uses.
+	// Mount returns the path on the node of each volume that the pod uses, and brings
+	// the content of those that it has already up to date. It is called in each Sync.
 	Mount(ctx context.Context, pod *corev1.Pod) (map[string]string, error)
 	// Unmount gives back the volumes of a pod that has ended.
 	Unmount(ctx context.Context, uid types.UID) error
+}
+
+// SubPaths is what Volumes can do beside it for containers that mount parts of
+// volumes; *volume.Manager does. Without it they do not start.
+type SubPaths interface {
+	// SubPath returns the path on the node of a part of a volume, for the mount of
+	// that index of the container.
+	SubPath(ctx context.Context, pod *corev1.Pod, container string, index int, volumePath, subPath string) (string, error)
+}
+
+// VolumeGroups is what Volumes can do beside it for volumes that belong to groups;
+// *volume.Manager does.
+type VolumeGroups interface {
+	// Groups returns the groups that containers of a mounted pod need. It does not block.
+	Groups(uid types.UID) []int64
 }
 
 // Recorder takes what happens to a pod, for people to read. It must not block.
@@ -126,6 +142,9 @@ type Observation struct {
 	Waiting map[string]corev1.ContainerStateWaiting
 	// Messages are what ended containers left to say, by container ID.
 	Messages map[string]string
+	// Restarting are the ended containers, by ID, that run again whatever their exit
+	// code is, as a failed probe has had them ended.
+	Restarting map[string]bool
 	// RestartingAll: all containers are being restarted by a restart rule of one.
 	RestartingAll bool
 	// Resize is how far the node follows a change of the pod's resources.
@@ -205,6 +224,8 @@ type Syncer struct {
 	logger *zap.Logger
 	files  files
 	starts chan struct{} // as many as may be under way
+	parts  SubPaths      // nil if the volumes have none
+	groups VolumeGroups  // nil if the volumes have none
 	// allocating is held by the one pod that resources are being set aside for.
 	allocating chan struct{}
 
@@ -238,6 +259,9 @@ type record struct {
 	resized map[string]string
 	// resize is how far the pod's resources are what its spec asks for.
 	resize Resize
+	// sick are the containers that a failed probe has had ended, to be started again,
+	// by ID.
+	sick map[string]bool
 	// hooked are the containers whose preStop hook was begun, by ID.
 	hooked map[string]bool
 	// messages of the ended containers, by ID: each is read once.
@@ -251,7 +275,7 @@ type record struct {
 // New returns a Syncer. It starts nothing.
 func New(rooms Rooms, cfg Config) *Syncer {
 	cfg = cfg.withDefaults()
-	return &Syncer{
+	s := &Syncer{
 		rooms:      rooms.withDefaults(),
 		cfg:        cfg,
 		logger:     cfg.Logger.Named("podsync"),
@@ -260,18 +284,26 @@ func New(rooms Rooms, cfg Config) *Syncer {
 		allocating: make(chan struct{}, 1),
 		records:    map[types.UID]*record{}, condemned: map[types.UID]Failure{}, allocated: map[types.UID]allocation{},
 	}
+	s.parts, _ = rooms.Volumes.(SubPaths)
+	s.groups, _ = rooms.Volumes.(VolumeGroups)
+	return s
 }
 
 // Condemn decides that the pod has failed: from its next Sync or Kill on, its status
 // says so as soon as nothing of it runs, and Sync reports it as finished. Who wants
-// it ended sooner, or within another grace than the pod's own, has it killed. It does
-// not block; the first decision stands.
-func (s *Syncer) Condemn(uid types.UID, failure Failure) {
+// it ended sooner, or within another grace than the pod's own, has it killed. The
+// first decision stands. Of a pod that was not yet synced, or is over, nothing runs:
+// it is not condemned, and false returned. Condemn does not block.
+func (s *Syncer) Condemn(uid types.UID, failure Failure) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.records[uid] == nil {
+		return false
+	}
 	if _, ok := s.condemned[uid]; !ok {
 		s.condemned[uid] = failure
 	}
+	return true
 }
 
 func (s *Syncer) record(uid types.UID) *record {
@@ -281,7 +313,7 @@ func (s *Syncer) record(uid types.UID) *record {
 	if rec == nil {
 		rec = &record{
 			crashes: map[string]crash{}, failed: map[string]corev1.ContainerStateWaiting{},
-			resized: map[string]string{}, hooked: map[string]bool{},
+			resized: map[string]string{}, hooked: map[string]bool{}, sick: map[string]bool{},
 		}
 		s.records[uid] = rec
 	}
@@ -294,7 +326,9 @@ func (s *Syncer) record(uid types.UID) *record {
 // dropGone forgets the containers that the runtime has no more.
 func (r *record) dropGone(state *cri.PodState) {
 	maps.DeleteFunc(r.resized, func(id, _ string) bool { return !has(state, id) })
-	maps.DeleteFunc(r.hooked, func(id string, _ bool) bool { return !has(state, id) })
+	for _, containers := range []map[string]bool{r.hooked, r.sick} {
+		maps.DeleteFunc(containers, func(id string, _ bool) bool { return !has(state, id) })
+	}
 }
 
 func has(state *cri.PodState, id string) bool {

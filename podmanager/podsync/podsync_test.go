@@ -124,6 +124,22 @@ func TestNothingIsDoneOnObservationsThatAreTooOld(t *testing.T) {
 	})
 }
 
+func TestEachSyncBringsVolumesUpToDate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		for i := range 3 {
+			_, err := syncer.Sync(t.Context(), pod)
+			require.NoError(t, err)
+			assert.EqualValues(t, i+1, s.volumes.mounts.Load())
+		}
+		s.volumes.err = errors.New("the source is away")
+		_, err := syncer.Sync(t.Context(), pod)
+		require.ErrorContains(t, err, "bring volumes up to date: the source is away")
+		assert.Len(t, s.state(pod).Running(), 1, "what runs runs on")
+	})
+}
+
 func TestEditedEnvArgsAndResourcesRestartNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, critest.Config{})

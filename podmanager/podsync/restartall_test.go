@@ -32,7 +32,14 @@ func TestARuleMayRestartAllContainers(t *testing.T) {
 	}{
 		"of a regular container": {
 			whereExit42RestartsAll("init:i", "a", "b", "c"), []string{"ready", "a:exited(42)", "b:running", "c:exited(0)", "i:exited(0)"},
-			"stop b-3, remove a-4, remove b-3, remove c-2, remove i-1",
+			"stop b-3",
+		},
+		"when nothing runs any more": {
+			whereExit42RestartsAll("init:i", "a", "b", "c"), []string{"ready", "b:exited(137)", "a:exited(42)", "c:exited(0)", "i:exited(0)"},
+			"remove b-4, remove c-2, remove i-1, remove a-3",
+		},
+		"one in unknown state": {
+			whereExit42RestartsAll("a", "b"), []string{"ready", "b:unknown", "a:exited(42)"}, "stop b-2, remove b-2, remove a-1",
 		},
 		"of an init container": {whereExit42RestartsAll("init:a", "b"), []string{"ready", "a:exited(42)"}, "remove a-1"},
 		"another code":         {whereExit42RestartsAll("a", "b"), []string{"ready", "a:exited(1)", "b:running"}, ""},
@@ -62,6 +69,27 @@ func TestARestartOfAllWaitsForTheBackOff(t *testing.T) {
 	assert.Equal(t, now.Add(19*time.Second), todo.retryAt)
 }
 
+// The sandbox may get lost before all are removed: none is held to have run.
+func TestARestartOfAllGoesOnInANewSandbox(t *testing.T) {
+	restarting := known{restartingAll: true, limit: maxCrashDelay, now: now}
+	for name, row := range map[string]struct {
+		pod   *corev1.Pod
+		state []string
+		want  string
+	}{
+		"before the removal":      {whereExit42RestartsAll("a", "b"), []string{"notready", "b:exited(137)", "a:exited(42)"}, "sandbox 1, remove b-2, remove a-1, start a, start b"},
+		"with an init container":  {whereExit42RestartsAll("init:i", "a"), []string{"notready", "a:exited(42)", "i:exited(0)"}, "sandbox 1, remove a-2, remove i-1, start i"},
+		"of an init container":    {whereExit42RestartsAll("init:a", "b"), []string{"notready", "a:exited(42)"}, "sandbox 1, remove a-1, start a"},
+		"after one was made anew": {whereExit42RestartsAll("a", "b"), []string{"notready", "a:exited(255)"}, "sandbox 1, remove a-1, start a, start b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			todo := plan(row.pod, stateWith(row.state...), restarting)
+			assert.Equal(t, row.want, todo.written())
+			assert.False(t, todo.finished)
+		})
+	}
+}
+
 // What has ended before a restart of all is not held against the pod, until all are
 // there again.
 func TestARestartOfAllForgetsEarlierEnds(t *testing.T) {
@@ -78,6 +106,8 @@ func TestARestartOfAllForgetsEarlierEnds(t *testing.T) {
 	assert.True(t, restartingAll(pod, empty, actions{}, status))
 	assert.True(t, restartingAll(pod, half, actions{}, status))
 	assert.False(t, restartingAll(pod, whole, actions{}, status))
+	assert.True(t, restartingAll(pod, whole, actions{newSandbox: true}, status), "those of the lost sandbox go")
 	assert.False(t, restartingAll(pod, half, actions{}, corev1.PodStatus{}))
+	assert.False(t, restartingAll(pod, whole, actions{newSandbox: true}, corev1.PodStatus{}))
 	assert.True(t, restartingAll(pod, whole, actions{restartedBy: &start{}}, corev1.PodStatus{}))
 }

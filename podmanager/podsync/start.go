@@ -31,6 +31,11 @@ func (s *Syncer) start(ctx context.Context, pod *corev1.Pod, sandbox readySandbo
 	if err != nil {
 		return &startError{reasonCreateConfig, err}
 	}
+	releaseVolumes, err := s.prepareVolumes(ctx, pod, next.spec, sandbox.config, &options)
+	if err != nil {
+		return err
+	}
+	defer releaseVolumes()
 	options.TargetContainerID = next.target
 	options.RestartCount = restarts
 	options.Image = image

@@ -2,6 +2,7 @@ package podsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -18,9 +19,9 @@ import (
 const blindRetry = 5 * time.Second
 
 // Sync observes the pod, publishes its status and does what brings its
-// containers closer to its spec, as far as the node has the resources. It blocks for as long as an image pull takes;
-// when ctx ends it stops between two steps. It is idempotent. While the observer
-// is not healthy it does nothing.
+// containers closer to its spec, as far as the node has the resources. It blocks
+// for as long as an image pull takes; when ctx ends it stops between two steps. It
+// is idempotent. While the observer is not healthy it does nothing.
 //
 // The result says when a back-off ends, and whether the pod has run to its end.
 // An error means that something could not be done now; the status tells why.
@@ -38,7 +39,14 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	s.linkLogs(pod, state, rec)
 	now, asked := time.Now(), pod
 	pod = s.allocate(ctx, asked, rec)
-	todo := plan(pod, recall(state, lastStatus(pod, rec)), known{rec.crashes, s.health(pod, state, rec), s.cfg.MaxCrashDelay, now})
+	before := lastStatus(pod, rec)
+	if rec.published.Phase == "" {
+		rec.noteSick(state, pod.Status)
+	}
+	todo := plan(pod, recall(state, before), known{
+		crashes: rec.crashes, health: s.health(pod, state, rec), limit: s.cfg.MaxCrashDelay, now: now,
+		sick: rec.sick, restartingAll: wasRestartingAll(before),
+	})
 	todo.planResizes(pod, state, s.wantedResources(pod), rec.resized)
 	rec.noteResize(todo)
 	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
@@ -59,22 +67,32 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 		return podmanager.Result{RetryAt: todo.retryAt}, err
 	}
 	if todo.idle() {
-		return podmanager.Result{RetryAt: todo.retryAt}, s.keepCgroup(ctx, pod, rec)
+		return podmanager.Result{RetryAt: todo.retryAt}, s.keep(ctx, pod, rec)
 	}
-	before, trouble := maps.Clone(rec.failed), rec.resize.Error
+	failed, trouble := maps.Clone(rec.failed), rec.resize.Error
 	err = s.act(ctx, pod, state, todo, rec)
 	s.done(pod, rec)
-	if ctx.Err() == nil && (!maps.Equal(before, rec.failed) || trouble != rec.resize.Error) {
+	if ctx.Err() == nil && (!maps.Equal(failed, rec.failed) || trouble != rec.resize.Error) {
 		s.publish(asked, state, rec, todo)
 	}
-	if err == nil && rec.resize.Acting {
-		todo.retryAt = time.Now() // what the containers have now is news
+	if err == nil && (todo.restartedBy != nil && len(todo.remove) > 0 || todo.resizing) {
+		todo.retryAt = time.Now() // what was removed or resized wakes nobody
 	}
 	retryAt := earliest(todo.retryAt, retryTime(err))
 	if onlyWaiting(err) {
 		err = nil
 	}
 	return podmanager.Result{RetryAt: retryAt}, err
+}
+
+// keep keeps what a pod has of which nothing else is to be done: the content of its
+// volumes is brought up to date, and its cgroup is there.
+func (s *Syncer) keep(ctx context.Context, pod *corev1.Pod, rec *record) error {
+	_, err := s.rooms.Volumes.Mount(ctx, pod)
+	if err != nil {
+		err = fmt.Errorf("bring volumes up to date: %w", err)
+	}
+	return errors.Join(err, s.keepCgroup(ctx, pod, rec))
 }
 
 // terminal reports whether the pod's status says that it has ended. It may know
@@ -84,11 +102,12 @@ func terminal(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
-// fail has the pod ended by a decision of the node.
+// fail has the pod ended by a decision of the node, unless it is for another.
 func (s *Syncer) fail(ctx context.Context, pod *corev1.Pod, rec *record, failure Failure) {
-	if rec.failure == nil {
-		s.warn(ctx, pod, nil, failure.Reason, failure.Message)
+	if rec.failure != nil {
+		return
 	}
+	s.warn(ctx, pod, nil, failure.Reason, failure.Message)
 	rec.failure = &failure
 }
 
@@ -99,6 +118,6 @@ func (s *Syncer) publish(pod *corev1.Pod, state *cri.PodState, rec *record, todo
 	maps.Copy(waiting, todo.waiting)
 	rec.published = s.rooms.Status(pod, Observation{
 		State: state, Waiting: waiting, Messages: rec.messages, Resize: rec.resize, Failure: rec.failure,
-		RestartingAll: restartingAll(pod, state, todo, lastStatus(pod, rec)),
+		Restarting: maps.Clone(rec.sick), RestartingAll: restartingAll(pod, state, todo, lastStatus(pod, rec)),
 	})
 }

@@ -1,4 +1,4 @@
-package metaclient
+package store
 
 import (
 	"bytes"
@@ -37,16 +37,16 @@ type tree struct {
 }
 
 // verify reads every page that tx can reach and returns errCorrupt if bbolt could
-// stumble over one.
-func verify(tx *bolt.Tx) error {
+// stumble over one. used is the size of the pages that are in use.
+func verify(tx *bolt.Tx) (used int64, err error) {
 	file, err := os.Open(tx.DB().Path())
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	pageSize := uint64(tx.DB().Info().PageSize)
 	t := &tree{
@@ -56,9 +56,9 @@ func verify(tx *bolt.Tx) error {
 		seen:     map[uint64]bool{0: true, 1: true}, // the two heads
 	}
 	if err := t.walk(uint64(tx.Cursor().Bucket().Root()), nil, nil); err != nil {
-		return fmt.Errorf("%w: %w", errCorrupt, err)
+		return 0, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
-	return nil
+	return int64(uint64(len(t.seen)) * pageSize), nil
 }
 
 // walk checks the page and all below it. Its keys must lie in [low, high); nil

@@ -1,0 +1,182 @@
+//go:build e2e && linux
+
+package main
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri"
+)
+
+const settings = `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {colour: COLOUR, "app.conf": "colour=COLOUR\n"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: login}
+stringData: {password: PASSWORD}
+`
+
+// A pod that is given its settings in every way.
+const configuredManifest = `
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, uid: uid-NAME, labels: {tier: front}}
+spec:
+  terminationGracePeriodSeconds: 1
+  securityContext: {fsGroup: 2345}
+  volumes:
+    - {name: settings, configMap: {name: settings}}
+    - {name: login, secret: {secretName: login, defaultMode: 0440}}
+    - {name: scratch, emptyDir: {}}
+    - name: all
+      projected:
+        sources:
+          - configMap: {name: settings, items: [{key: colour, path: colour}]}
+          - secret: {name: login}
+          - secret: {name: absent, optional: true}
+          - downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}
+  containers:
+    - name: app
+      image: IMAGE
+      command: [sh, -c, 'echo kept >> /scratch/starts; sleep 100000']
+      envFrom: [{configMapRef: {name: settings}}]
+      env: [{name: PASSWORD, valueFrom: {secretKeyRef: {name: login, key: password}}}]
+      volumeMounts:
+        - {name: settings, mountPath: /settings}
+        - {name: settings, mountPath: /still/app.conf, subPath: app.conf}
+        - {name: login, mountPath: /login}
+        - {name: scratch, mountPath: /scratch}
+        - {name: all, mountPath: /all}
+`
+
+func settingsWith(colour, password string) string {
+	return strings.NewReplacer("COLOUR", colour, "PASSWORD", password).Replace(settings)
+}
+
+// inApp runs a script in the container of the pod that runs now, and returns what it says.
+func (b *board) inApp(pod, script string) string {
+	b.t.Helper()
+	for _, c := range b.containers(pod) {
+		if c.State == runtimeapi.ContainerState_CONTAINER_RUNNING && c.Labels[cri.LabelContainerName] == "app" {
+			stdout, stderr, err := b.client.ExecSync(b.t.Context(), c.Id, []string{"sh", "-c", script}, 10*time.Second)
+			require.NoError(b.t, err, string(stderr))
+			return strings.TrimSpace(string(stdout))
+		}
+	}
+	b.t.Fatal("no container runs")
+	return ""
+}
+
+// hasSettings checks all that the pod is given.
+func (b *board) hasSettings(pod, colour, password string) {
+	b.t.Helper()
+	for script, want := range map[string]string{
+		"cat /settings/colour /settings/app.conf":        colour + "colour=" + colour,
+		"cat /login/password":                            password,
+		"stat -c '%a %g' $(readlink -f /login/password)": "440 2345",
+		"df /login | tail -1 | cut -d' ' -f1":            "tmpfs",
+		"cat /all/colour":                                colour,
+		"cat /all/password":                              password,
+		"cat /all/labels":                                `tier="front"`,
+	} {
+		assert.Equal(b.t, want, b.inApp(pod, script), script)
+	}
+}
+
+func configuredPod(b *board) {
+	t := b.t
+	b.write("pod.yaml", manifest(configuredManifest, "configured"))
+	b.start()
+	b.awaitLines(30*time.Second, "configured ContainerCreating 0/1 0")
+	b.await(10*time.Second, "it says what it waits for", func() bool {
+		return strings.Contains(b.events(), "FailedMount") && strings.Contains(b.events(), `"settings" not found`)
+	})
+	b.write("settings.yaml", settingsWith("red", "first-word"))
+	b.awaitLines(10*time.Second, "configured Running 1/1 0")
+	b.hasSettings("configured", "red", "first-word")
+	assert.Equal(t, "red first-word", b.inApp("configured", `echo $colour $PASSWORD`))
+
+	b.write("settings.yaml", settingsWith("green", "second-word"))
+	b.await(5*time.Second, "the change is seen", func() bool { return b.inApp("configured", "cat /settings/colour") == "green" })
+	b.hasSettings("configured", "green", "second-word")
+	assert.Equal(t, "red first-word", b.inApp("configured", `echo $colour $PASSWORD`), "an environment stays what it was")
+	assert.Equal(t, "colour=red", b.inApp("configured", "cat /still/app.conf"), "and so does a sub path")
+}
+
+func powerCut(b *board) {
+	t := b.t
+	key := b.path("key")
+	require.NoError(t, os.WriteFile(key, bytes.Repeat([]byte("k"), 32), 0o600))
+	b.write("settings.yaml", settingsWith("blue", "sealed-word"))
+	for _, name := range []string{"one", "two", "three"} {
+		b.write(name+".yaml", manifest(configuredManifest, name))
+	}
+	agent := b.start("-store-key", key)
+	b.awaitLines(60*time.Second, "one Running 1/1 0", "three Running 1/1 0", "two Running 1/1 0")
+	time.Sleep(time.Second) // what was told of them is written
+
+	agent.kill()
+	b.daemon.Reboot() // kills every container and wipes the runtime's state
+	b.unmountAll()
+	require.NoError(t, os.Rename(b.path("manifests"), b.path("elsewhere"))) // the upstream is out of reach
+	began := time.Now()
+	b.start("-store-key", key)
+	b.awaitLines(60*time.Second, "one Running 1/1 1", "three Running 1/1 1", "two Running 1/1 1")
+	t.Logf("three pods ran %v after the agent's start", time.Since(began))
+	for _, name := range []string{"one", "two", "three"} {
+		b.hasSettings(name, "blue", "sealed-word")
+		assert.Equal(t, "kept\nkept", b.inApp(name, "cat /scratch/starts"))
+	}
+	b.wordIsNowhere("sealed-word")
+
+	require.NoError(t, os.Rename(b.path("elsewhere"), b.path("manifests")))
+	for _, name := range []string{"one", "two", "three"} {
+		b.remove(name + ".yaml")
+	}
+	b.awaitLines(60 * time.Second)
+}
+
+// unmountAll unmounts what is in memory only, as a reboot does.
+func (b *board) unmountAll() {
+	b.t.Helper()
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	require.NoError(b.t, err)
+	for line := range strings.Lines(string(table)) {
+		fields := strings.Fields(line)
+		if strings.HasPrefix(fields[4], b.path("root")) {
+			require.NoError(b.t, unix.Unmount(fields[4], unix.MNT_DETACH))
+		}
+	}
+}
+
+// wordIsNowhere looks for a secret's value in every file of the agent that is not in
+// memory, and in what it said.
+func (b *board) wordIsNowhere(word string) {
+	b.t.Helper()
+	err := filepath.WalkDir(b.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() || strings.HasPrefix(path, b.path("manifests")) || strings.HasPrefix(path, b.path("elsewhere")) ||
+			strings.Contains(path, "kubernetes.io~secret") || strings.Contains(path, "kubernetes.io~projected") {
+			return nil //nolint:nilerr // it may go at any time
+		}
+		content, err := os.ReadFile(path)
+		if err == nil && bytes.Contains(content, []byte(word)) {
+			b.t.Errorf("%s has the secret", path)
+		}
+		return nil //nolint:nilerr // likewise
+	})
+	require.NoError(b.t, err)
+}

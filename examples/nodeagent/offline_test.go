@@ -1,0 +1,138 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri/critest"
+	"github.com/edged-project/edged/metaclient/metatest"
+)
+
+// manyConfigured are pods that want a ConfigMap in a volume and a Secret in their
+// environment, with those.
+func manyConfigured(n int) []metav1.Object {
+	objects := []metav1.Object{
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "settings"}, Data: map[string]string{"colour": "blue"}},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "login"}, Data: map[string][]byte{"password": []byte("word")}},
+	}
+	for i := range n {
+		pod := podNamed(fmt.Sprintf("web-%02d", i), corev1.RestartPolicyAlways, "app")
+		app := &pod.Spec.Containers[0]
+		app.Env = []corev1.EnvVar{{Name: "PASSWORD", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "login"}, Key: "password",
+		}}}}
+		app.VolumeMounts = []corev1.VolumeMount{{Name: "settings", MountPath: "/settings"}}
+		pod.Spec.Volumes = []corev1.Volume{{Name: "settings", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}, DefaultMode: new(int32(0o644)),
+		}}}}
+		objects = append(objects, pod)
+	}
+	return objects
+}
+
+// allRunning reports whether the agent shows so many pods, all of them running.
+func (r *running) allRunning(n int) bool { return strings.Count(r.table(), " Running 1/1 ") == n }
+
+// givenPasswords is how many containers were created with the Secret's value.
+func (n *node) givenPasswords() int {
+	given := 0
+	for _, call := range n.runtime.Calls() {
+		request, ok := call.Request.(*runtimeapi.CreateContainerRequest)
+		for _, variable := range request.GetConfig().GetEnvs() {
+			if ok && variable.Key == "PASSWORD" && string(variable.Value) == "word" {
+				given++
+			}
+		}
+	}
+	return given
+}
+
+// In whatever order the network, the agent and the power go, all pods come back with
+// what they need, as soon as the runtime can start them.
+func TestAPowerCutWithoutTheNetwork(t *testing.T) {
+	const pods = 50
+	for _, order := range [][]string{
+		{"network", "agent", "power"}, {"network", "power", "agent"}, {"agent", "network", "power"},
+		{"agent", "power", "network"}, {"power", "agent", "network"}, {"power", "network", "agent"},
+	} {
+		t.Run(strings.Join(order, ", "), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t, critest.Config{})
+				up := metatest.New()
+				up.Put(manyConfigured(pods)...)
+				agent := n.start(up)
+				time.Sleep(time.Minute)
+				require.True(t, agent.allRunning(pods), agent.table())
+
+				for _, what := range order {
+					switch what {
+					case "network":
+						up.Cut()
+					case "agent":
+						agent.stop()
+					case "power":
+						n.runtime.Reboot(critest.RebootOptions{Wipe: true})
+						n.runtime.ResetCalls()
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				agent = n.start(up)
+				time.Sleep(time.Minute)
+				assert.True(t, agent.allRunning(pods), agent.table())
+				assert.Equal(t, pods, n.givenPasswords())
+				for i := range pods {
+					file := filepath.Join(n.opts.root, fmt.Sprintf("pods/uid-web-%02d/volumes/kubernetes.io~configmap/settings/colour", i))
+					content, err := os.ReadFile(file)
+					require.NoError(t, err)
+					assert.Equal(t, "blue", string(content))
+				}
+			})
+		})
+	}
+}
+
+// filesOf is every file below a directory with its size and time.
+func filesOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		files[path] = fmt.Sprint(info.Size(), info.ModTime())
+		return err
+	}))
+	return files
+}
+
+func TestAnIdleNodeWritesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, critest.Config{})
+		up := metatest.New()
+		up.Put(manyConfigured(50)...)
+		agent := n.start(up)
+		time.Sleep(5 * time.Minute)
+		require.True(t, agent.allRunning(50))
+
+		before := filesOf(t, n.opts.root)
+		require.NotEmpty(t, before)
+		time.Sleep(time.Hour)
+		assert.Equal(t, before, filesOf(t, n.opts.root))
+		up.Cut()
+		time.Sleep(time.Hour)
+		assert.Equal(t, before, filesOf(t, n.opts.root), "offline neither")
+	})
+}

@@ -1,0 +1,34 @@
+package metaclient
+
+import (
+	"sync/atomic"
+
+	"github.com/edged-project/edged/metaclient/internal/store"
+)
+
+// breakable is a store that cannot be written at times.
+type breakable struct {
+	store.Store
+	err atomic.Pointer[error]
+}
+
+func (b *breakable) Update(plan func(r store.Reader) []store.Change) error {
+	if err := b.err.Load(); err != nil {
+		return *err
+	}
+	return b.Store.Update(plan)
+}
+
+// Breakable returns what makes the writes of c's store fail, or succeed again when
+// it is given nil. Call it before Run.
+func Breakable(c *Client) (failWith func(err error)) {
+	b := &breakable{Store: c.store}
+	c.store = b
+	return func(err error) {
+		if err == nil {
+			b.err.Store(nil)
+			return
+		}
+		b.err.Store(&err)
+	}
+}

@@ -1,0 +1,138 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"go.uber.org/zap"
+)
+
+// What else lies beside the file.
+func copyPath(path string) string  { return path + ".good" } // as it was when last opened
+func draftPath(path string) string { return path + ".new" }  // not finished, of no value
+
+// compactFrom is the size below which free space is not worth a write.
+const compactFrom = 1 << 20
+
+func wasteful(size, used int64) bool { return size >= compactFrom && used < size/2 }
+
+// compact writes what db holds into a new file, which then takes the place of the
+// old one in one step.
+func compact(path string, db *bolt.DB) error {
+	draft := draftPath(path)
+	if err := os.RemoveAll(draft); err != nil {
+		return err
+	}
+	fresh, err := openBolt(draft, false)
+	if err != nil {
+		return err
+	}
+	err = guard(func() error { return bolt.Compact(fresh, db, 0) })
+	if err = errors.Join(err, fresh.Close()); err == nil {
+		err = os.Rename(draft, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(draft))
+	}
+	return syncFolder(path)
+}
+
+// keepCopy keeps the file as it is now, which is sound, for the day when it is not.
+// It costs a write for each start after which something had changed.
+func (s *File) keepCopy(path string) {
+	if err := copyFile(path, copyPath(path)); err != nil {
+		s.log.Warn("no copy of the store could be made", zap.String("path", path), zap.Error(err))
+	}
+}
+
+// copyFile makes to a durable copy of from, in one step, unless it is one already.
+func copyFile(from, to string) error {
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if before, err := os.ReadFile(to); err == nil && bytes.Equal(before, content) {
+		return nil
+	}
+	draft := draftPath(to)
+	file, err := os.OpenFile(draft, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fileMode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(file, bytes.NewReader(content))
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(draft, to)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(draft))
+	}
+	return syncFolder(to)
+}
+
+// replace sets a damaged file aside and puts the last good copy in its place, if
+// there is one.
+func replace(path string, why error, log *zap.Logger) error {
+	aside, err := setAside(path, time.Now())
+	if err != nil {
+		return errors.Join(why, err)
+	}
+	restored := restore(path)
+	if restored == nil {
+		log.Error("store is damaged, it was set aside and the copy from the last start is used",
+			zap.String("path", path), zap.String("aside", aside), zap.NamedError("damage", why))
+		return nil
+	}
+	log.Error("store is damaged, it was set aside and an empty one is used",
+		zap.String("path", path), zap.String("aside", aside), zap.NamedError("damage", why), zap.NamedError("copy", restored))
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return errors.Join(why, err)
+	}
+	return syncFolder(path)
+}
+
+func restore(path string) error {
+	if err := look(copyPath(path), false, zap.NewNop()); err != nil {
+		return err
+	}
+	return copyFile(copyPath(path), path)
+}
+
+// setAside gives the file a second name, and never that of another: a node without
+// a clock starts at the same second every time. Its own name it keeps until there
+// is something to put in its place, so that a power cut in between is no loss.
+func setAside(path string, now time.Time) (string, error) {
+	base := path + ".corrupt-" + now.UTC().Format("20060102T150405Z")
+	aside := base
+	for i := 1; ; i++ {
+		if _, err := os.Lstat(aside); errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		aside = fmt.Sprintf("%s-%d", base, i)
+	}
+	_ = os.Chmod(path, fileMode) // it may hold secrets
+	if err := os.Link(path, aside); err != nil {
+		// Not every file system has links.
+		if err := os.Rename(path, aside); err != nil {
+			return "", fmt.Errorf("set damaged store aside: %w", err)
+		}
+	}
+	return aside, syncFolder(path)
+}
+
+// syncFolder makes the names in path's folder durable.
+func syncFolder(path string) error {
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}

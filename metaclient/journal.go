@@ -1,0 +1,147 @@
+package metaclient
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edged-project/edged/metaclient/internal/store"
+)
+
+// bucketOutbox holds what the upstream had not acknowledged when it was stored, by
+// topic.
+const bucketOutbox = "outbox"
+
+// Flush makes durable what has been reported so far. It blocks for the disk, and
+// is idempotent.
+func (c *Client) Flush(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return c.flush()
+}
+
+// flush writes all reports that are not stored in one commit.
+func (c *Client) flush() error {
+	reports := c.outbox.unstored()
+	if len(reports) == 0 {
+		return nil
+	}
+	err := c.update(func(r store.Reader) []store.Change {
+		var changes []store.Change
+		for _, report := range reports {
+			changes = append(changes, planReport(r, report)...)
+		}
+		return changes
+	})
+	if err != nil {
+		return fmt.Errorf("store %d reports: %w", len(reports), err)
+	}
+	c.outbox.stored(reports)
+	return nil
+}
+
+// planReport stores a status, as the node itself will want to read it, and of all
+// reports those that are unsent. So a report that is acknowledged before its turn
+// to be written comes never touches the disk.
+func planReport(r store.Reader, report report) []store.Change {
+	mark := store.Change{Bucket: bucketOutbox, Key: report.String()}
+	if report.pod == nil {
+		if report.unsent {
+			mark.Value = report.encode()
+		}
+		return []store.Change{mark}
+	}
+	if r.Get(bucketPods, string(report.pod.UID)) == nil {
+		return []store.Change{mark} // it has left: nothing of it stays
+	}
+	changes := planStatus(r, report.pod)
+	if report.unsent {
+		mark.Value = report.encode()
+	}
+	return append(changes, mark)
+}
+
+// journal stores reports until ctx ends: what comes within Config.FlushAfter in one
+// commit. It wakes only when there is something to write.
+func (c *Client) journal(ctx context.Context) {
+	failures := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.outbox.toStore:
+		}
+		if len(c.outbox.unstored()) == 0 {
+			continue
+		}
+		wait := c.cfg.FlushAfter
+		if failures > 0 {
+			wait = max(wait, retryDelay(failures))
+		}
+		if !c.pause(ctx, wait) {
+			return
+		}
+		if err := c.flush(); err != nil {
+			failures++
+			hint(c.outbox.toStore)
+			continue
+		}
+		failures = 0
+	}
+}
+
+// pause waits, but not while a report is there that must not wait.
+func (c *Client) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	case <-c.urgent:
+	}
+	return true
+}
+
+// reload loads the reports that the upstream had not acknowledged when the store
+// was closed.
+func (c *Client) reload() error {
+	pods, err := c.pods()
+	if err != nil {
+		return err
+	}
+	var found []report
+	err = c.store.View(func(r store.Reader) error {
+		r.Each(bucketOutbox, func(key string, value []byte) {
+			kind, rest, _ := strings.Cut(key, "/")
+			report, err := decodeReport(topic{kind, rest}, value)
+			if err != nil {
+				c.log.Error("stored report is unreadable", zap.String("report", key), zap.Error(err))
+				return
+			}
+			if kind == reportStatus {
+				for _, pod := range pods {
+					if pod.UID == types.UID(rest) {
+						report.pod = pod
+					}
+				}
+			}
+			found = append(found, report)
+		})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read stored reports: %w", err)
+	}
+	for _, report := range found {
+		report.unsent = c.takes(report)
+		report.dirty = !report.unsent // nobody wants it any more
+		c.outbox.put(report)
+	}
+	return nil
+}

@@ -1,0 +1,234 @@
+package metaclient
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// maxReports bounds what waits for the upstream: far more than the pods of a node,
+// and some events. The oldest event gives way, or else the oldest report.
+const maxReports = 1000
+
+// topic is what a report is about; of each the newest report is kept.
+type topic struct {
+	kind string // reportStatus, reportNode or reportEvent
+	key  string // uid, name, or namespace and name
+}
+
+const (
+	reportStatus = "podstatus"
+	reportNode   = "node"
+	reportEvent  = "event"
+)
+
+func (t topic) String() string { return t.kind + "/" + t.key }
+
+// report is the newest word on its topic.
+type report struct {
+	topic
+	pod   *corev1.Pod // one of these; never changed
+	node  *corev1.Node
+	event *corev1.Event
+
+	number uint64 // rises with each report
+	unsent bool   // the upstream wants it and has not acknowledged it
+	dirty  bool   // the store does not know how it stands
+	turn   uint64 // for sending: what failed comes after what was not tried
+}
+
+// outbox keeps the newest report of each topic until it is stored and the upstream
+// has acknowledged it.
+type outbox struct {
+	toStore, toSend chan struct{} // of size 1: there is something
+
+	mu      sync.Mutex // guards the rest
+	reports map[topic]*report
+	last    uint64 // number or turn given out
+	dropped int
+}
+
+func newOutbox() *outbox {
+	return &outbox{toStore: make(chan struct{}, 1), toSend: make(chan struct{}, 1), reports: map[topic]*report{}}
+}
+
+// put takes a report that replaces the one before on its topic.
+func (o *outbox) put(next report) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.last++
+	next.number, next.turn = o.last, o.last
+	if before, ok := o.reports[next.topic]; ok {
+		next.turn = before.turn
+	}
+	o.reports[next.topic] = &next
+	if next.dirty {
+		hint(o.toStore)
+	}
+	if next.unsent {
+		hint(o.toSend)
+	}
+	o.bound()
+}
+
+// bound drops what is too much. mu is held.
+func (o *outbox) bound() {
+	if len(o.reports) <= maxReports {
+		return
+	}
+	var victim *report
+	for _, r := range o.reports {
+		if victim == nil || worse(r, victim) {
+			victim = r
+		}
+	}
+	delete(o.reports, victim.topic)
+	o.dropped++
+}
+
+func worse(a, b *report) bool {
+	if (a.kind == reportEvent) != (b.kind == reportEvent) {
+		return a.kind == reportEvent
+	}
+	return a.number < b.number
+}
+
+// next returns the unsent report whose turn it is.
+func (o *outbox) next() (report, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var first *report
+	for _, r := range o.reports {
+		if r.unsent && (first == nil || r.turn < first.turn) {
+			first = r
+		}
+	}
+	if first == nil {
+		return report{}, false
+	}
+	return *first, true
+}
+
+// sent notes how the sending of a report went. One that has been replaced meanwhile
+// stays unsent.
+func (o *outbox) sent(r report, acknowledged bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now, ok := o.reports[r.topic]
+	if !ok {
+		return
+	}
+	o.last++
+	now.turn = o.last
+	if acknowledged && now.number == r.number {
+		now.unsent, now.dirty = false, true
+		hint(o.toStore)
+	}
+}
+
+// unstored returns the reports that the store does not know, oldest first.
+func (o *outbox) unstored() []report {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var dirty []report
+	for _, r := range o.reports {
+		if r.dirty {
+			dirty = append(dirty, *r)
+		}
+	}
+	slices.SortFunc(dirty, func(a, b report) int { return cmp.Compare(a.number, b.number) })
+	return dirty
+}
+
+// stored notes that the store knows how these reports stand. What is sent as well
+// is done with.
+func (o *outbox) stored(reports []report) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range reports {
+		now, ok := o.reports[r.topic]
+		if !ok || now.number != r.number || now.unsent != r.unsent {
+			continue
+		}
+		now.dirty = false
+		if !now.unsent {
+			delete(o.reports, r.topic)
+		}
+	}
+}
+
+// statuses returns the pod statuses that are newer than what is stored.
+func (o *outbox) statuses() map[types.UID]corev1.PodStatus {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	statuses := map[types.UID]corev1.PodStatus{}
+	for _, r := range o.reports {
+		if r.pod != nil && r.dirty {
+			statuses[r.pod.UID] = r.pod.Status
+		}
+	}
+	return statuses
+}
+
+// retain drops the reports on pods that the upstream no longer knows.
+func (o *outbox) retain(wanted func(uid types.UID) bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for t, r := range o.reports {
+		if r.pod != nil && !wanted(r.pod.UID) {
+			delete(o.reports, t)
+		}
+	}
+}
+
+func (o *outbox) count() (unsent, dropped int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range o.reports {
+		if r.unsent {
+			unsent++
+		}
+	}
+	return unsent, o.dropped
+}
+
+// encode renders a report as it waits in the store. The status of a pod lies there
+// already.
+func (r report) encode() []byte {
+	var value []byte
+	switch {
+	case r.node != nil:
+		value, _ = json.Marshal(withoutHeartbeats(r.node))
+	case r.event != nil:
+		value, _ = json.Marshal(r.event)
+	default:
+		value = []byte("{}")
+	}
+	return value
+}
+
+// decodeReport is the other way round, for all but pods.
+func decodeReport(t topic, value []byte) (report, error) {
+	r := report{topic: t, unsent: true}
+	var err error
+	switch t.kind {
+	case reportStatus:
+	case reportNode:
+		r.node = &corev1.Node{}
+		err = json.Unmarshal(value, r.node)
+	case reportEvent:
+		r.event = &corev1.Event{}
+		err = json.Unmarshal(value, r.event)
+	default:
+		return report{}, fmt.Errorf("no report is about %q", t.kind)
+	}
+	if err != nil {
+		return report{}, fmt.Errorf("decode report: %w", withoutText(err))
+	}
+	return r, nil
+}

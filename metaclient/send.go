@@ -1,0 +1,86 @@
+package metaclient
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// takes reports whether the upstream wants to hear of such a report.
+func (c *Client) takes(r report) bool {
+	return r.pod != nil && c.statuses != nil || r.node != nil && c.nodes != nil || r.event != nil && c.events != nil
+}
+
+// send hands reports to the upstream until ctx ends: at once while it is there, and
+// after it was lost within Config.ReplayWithin, so that a fleet does not talk in one
+// instant. After a failure it pauses, and goes on with other reports.
+func (c *Client) send(ctx context.Context) {
+	failures := 0
+	for ctx.Err() == nil {
+		connected, changed := c.link.state()
+		if !connected {
+			failures = 0
+			select {
+			case <-ctx.Done():
+			case <-changed:
+				if c.cfg.ReplayWithin > 0 {
+					sleep(ctx, rand.N(c.cfg.ReplayWithin))
+				}
+			}
+			continue
+		}
+		r, ok := c.outbox.next()
+		if !ok {
+			select {
+			case <-ctx.Done():
+			case <-changed:
+			case <-c.outbox.toSend:
+			}
+			continue
+		}
+		err := c.sendOne(ctx, r)
+		c.outbox.sent(r, err == nil)
+		if err == nil {
+			if failures > 0 {
+				c.log.Info("upstream takes reports again", zap.Int("failures", failures))
+			}
+			failures = 0
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		failures++
+		level := zap.DebugLevel
+		if failures == 1 {
+			level = zap.WarnLevel
+		}
+		c.log.Log(level, "upstream does not take a report, will retry", zap.Stringer("report", r), zap.Error(err))
+		sleepOr(ctx, retryDelay(failures), changed)
+	}
+}
+
+func (c *Client) sendOne(ctx context.Context, r report) error {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	switch {
+	case r.pod != nil:
+		return c.statuses.ReportPodStatus(ctx, r.pod)
+	case r.node != nil:
+		return c.nodes.ReportNode(ctx, r.node)
+	default:
+		return c.events.ReportEvent(ctx, r.event)
+	}
+}
+
+func sleepOr(ctx context.Context, d time.Duration, or <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-or:
+	}
+}

@@ -1,0 +1,162 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// gidAnnotation of a persistent volume names a group that its users need.
+const gidAnnotation = "pv.beta.kubernetes.io/gid"
+
+// mountClaimed mounts what a claim is bound to.
+func (m *Manager) mountClaimed(ctx context.Context, r *record, spec *corev1.Volume, kind string) (string, error) {
+	if m.claims == nil {
+		return "", &UnsupportedError{Kind: kind}
+	}
+	pv, err := m.bound(ctx, r.pod, spec)
+	switch old := r.bound[spec.Name]; {
+	case err == nil:
+		delete(r.failed, spec.Name)
+	case old == nil:
+		return "", err
+	default: // what the pod has it keeps, as when the claim is deleted under it
+		m.complain(r, spec.Name, err)
+		pv = old
+	}
+	if err := checkVolumeMode(r.pod, spec.Name, pv); err != nil {
+		return "", err
+	}
+	gid, err := gidOf(pv)
+	if err != nil {
+		return "", err
+	}
+	path, err := m.mountPersistent(ctx, r, &Volume{Pod: r.pod, Spec: spec, Persistent: pv, ReadOnly: readOnly(spec)})
+	if err != nil {
+		return "", err
+	}
+	r.bound[spec.Name] = pv
+	m.setGroup(r, spec.Name, gid)
+	return path, nil
+}
+
+func (m *Manager) mountPersistent(ctx context.Context, r *record, v *Volume) (string, error) {
+	switch source := v.Persistent.Spec.PersistentVolumeSource; {
+	case source.HostPath != nil:
+		return source.HostPath.Path, prepareHostPath(source.HostPath)
+	case source.Local != nil:
+		return m.mountLocal(ctx, r, v)
+	default:
+		return m.mountByPlugin(ctx, r, v, "persistentVolumeClaim, of which nobody serves the persistent volume "+v.Persistent.Name)
+	}
+}
+
+// bound returns the persistent volume of a claim, when both agree that they belong
+// together.
+func (m *Manager) bound(ctx context.Context, pod *corev1.Pod, spec *corev1.Volume) (*corev1.PersistentVolume, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
+	defer cancel()
+	name := pod.Name + "-" + spec.Name // of a claim that is made for the pod
+	if spec.PersistentVolumeClaim != nil {
+		name = spec.PersistentVolumeClaim.ClaimName
+	}
+	full := pod.Namespace + "/" + name
+	claim, err := m.claims.PersistentVolumeClaim(ctx, pod.Namespace, name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("PVC %s: %w", full, err)
+	case spec.Ephemeral != nil && !metav1.IsControlledBy(claim, pod):
+		return nil, fmt.Errorf("PVC %s is not the pod's own", full)
+	case claim.DeletionTimestamp != nil:
+		return nil, fmt.Errorf("PVC %s is being deleted", full)
+	case claim.Status.Phase != corev1.ClaimBound || claim.Spec.VolumeName == "":
+		return nil, fmt.Errorf("PVC %s is not bound, its phase is %q", full, claim.Status.Phase)
+	}
+	pv, err := m.claims.PersistentVolume(ctx, claim.Spec.VolumeName)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("PV %s of PVC %s: %w", claim.Spec.VolumeName, full, err)
+	case pv.Spec.ClaimRef == nil:
+		return nil, fmt.Errorf("PV %s is not bound to PVC %s: it has no claimRef", pv.Name, full)
+	case pv.Spec.ClaimRef.UID != claim.UID:
+		return nil, fmt.Errorf("PV %s is bound to another claim: the UID of its claimRef is %q, that of PVC %s is %q",
+			pv.Name, pv.Spec.ClaimRef.UID, full, claim.UID)
+	}
+	return pv, nil
+}
+
+// checkVolumeMode refuses a file system that a container wants as a device, and
+// the other way round.
+func checkVolumeMode(pod *corev1.Pod, volume string, pv *corev1.PersistentVolume) error {
+	block := pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == corev1.PersistentVolumeBlock
+	for c := range containers(pod) {
+		if block && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume }) {
+			return fmt.Errorf("PV %s has volumeMode Block, but is specified in volumeMounts of container %q", pv.Name, c.Name)
+		}
+		if !block && slices.ContainsFunc(c.VolumeDevices, func(d corev1.VolumeDevice) bool { return d.Name == volume }) {
+			return fmt.Errorf("PV %s has volumeMode Filesystem, but is specified in volumeDevices of container %q", pv.Name, c.Name)
+		}
+	}
+	return nil
+}
+
+// mountLocal serves a directory of the node.
+func (m *Manager) mountLocal(ctx context.Context, r *record, v *Volume) (string, error) {
+	dir := v.Persistent.Spec.Local.Path
+	if err := prepareHostPath(&corev1.HostPathVolumeSource{Path: dir}); err != nil {
+		return "", err
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("local volume: %w", err)
+	case !info.IsDir():
+		return "", fmt.Errorf("local volume: %s is not a directory; other local volumes are not supported", dir)
+	}
+	return dir, m.giveToGroup(ctx, r, v, dir)
+}
+
+// gidOf returns the group that the users of a persistent volume need, nil if none.
+func gidOf(pv *corev1.PersistentVolume) (*int64, error) {
+	text := pv.Annotations[gidAnnotation]
+	if text == "" {
+		return nil, nil
+	}
+	gid, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("PV %s: annotation %s: %w", pv.Name, gidAnnotation, errors.Unwrap(err))
+	}
+	id := int64(gid)
+	return &id, nil
+}
+
+func (m *Manager) setGroup(r *record, volume string, gid *int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(r.groups, volume)
+	if gid != nil {
+		r.groups[volume] = *gid
+	}
+}
+
+// Groups returns the groups that the pod's containers need for their mounted
+// persistent volumes, sorted. It does not block; a pod that is not mounted has none.
+func (m *Manager) Groups(uid types.UID) []int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var groups []int64
+	if r := m.records[uid]; r != nil {
+		for _, gid := range r.groups {
+			groups = append(groups, gid)
+		}
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups)
+}

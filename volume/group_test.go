@@ -1,0 +1,86 @@
+package volume_test
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/edged-project/edged/volume"
+)
+
+func TestATreeIsGivenToAGroup(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files to a group")
+	}
+	for name, readOnly := range map[string]bool{"writable": false, "read-only": true} {
+		t.Run(name, func(t *testing.T) {
+			dir, outside := t.TempDir(), t.TempDir()
+			write(t, filepath.Join(outside, "file"))
+			require.NoError(t, os.Mkdir(filepath.Join(dir, "sub"), 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "sub/file"), nil, 0o600))
+			require.NoError(t, os.Symlink(filepath.Join(outside, "file"), filepath.Join(dir, "link")))
+			before, err := os.Stat(filepath.Join(outside, "file"))
+			require.NoError(t, err)
+
+			require.NoError(t, volume.ChangeGroup(t.Context(), dir, 4242, readOnly, false))
+			extra := fs.FileMode(0o060)
+			if readOnly {
+				extra = 0o040
+			}
+			for path, mode := range map[string]fs.FileMode{
+				"sub/file": 0o600 | extra, "sub": fs.ModeDir | fs.ModeSetgid | 0o710 | extra, ".": fs.ModeDir | fs.ModeSetgid | 0o755 | extra,
+			} {
+				info, err := os.Lstat(filepath.Join(dir, path))
+				require.NoError(t, err)
+				assert.Equal(t, mode, info.Mode(), path)
+				assert.EqualValues(t, 4242, gidOf(info), path)
+			}
+			link, err := os.Lstat(filepath.Join(dir, "link"))
+			require.NoError(t, err)
+			assert.EqualValues(t, 4242, gidOf(link))
+			after, err := os.Stat(filepath.Join(outside, "file"))
+			require.NoError(t, err)
+			assert.Equal(t, before.Mode(), after.Mode())
+			assert.Equal(t, gidOf(before), gidOf(after))
+		})
+	}
+}
+
+func TestOnlyAMismatchOfTheRootIsChanged(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files to a group")
+	}
+	dir := t.TempDir()
+	require.NoError(t, volume.ChangeGroup(t.Context(), dir, 4242, false, true))
+	write(t, filepath.Join(dir, "file"))
+	require.NoError(t, os.Chown(filepath.Join(dir, "file"), 0, 0))
+	gid := func() uint32 {
+		info, err := os.Stat(filepath.Join(dir, "file"))
+		require.NoError(t, err)
+		return gidOf(info)
+	}
+	require.NoError(t, volume.ChangeGroup(t.Context(), dir, 4242, false, true))
+	assert.Zero(t, gid(), "the root is right")
+	for name, spoil := range map[string]func() error{
+		"group":  func() error { return os.Chown(dir, 0, 0) },
+		"mode":   func() error { return os.Chmod(dir, fs.ModeSetgid|0o750) },
+		"setgid": func() error { return os.Chmod(dir, 0o775) },
+	} {
+		require.NoError(t, os.Chown(filepath.Join(dir, "file"), 0, 0))
+		require.NoError(t, spoil())
+		require.NoError(t, volume.ChangeGroup(t.Context(), dir, 4242, false, true))
+		assert.EqualValues(t, 4242, gid(), name)
+	}
+}
+
+func TestChangingAGroupEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, volume.ChangeGroup(ctx, t.TempDir(), 1, false, false), context.Canceled)
+	require.ErrorIs(t, volume.ChangeGroup(t.Context(), "/nothing/there", 1, false, false), fs.ErrNotExist)
+}

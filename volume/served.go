@@ -1,0 +1,141 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// mountByPlugin has the plugin that serves the volume attach and mount it, and
+// gives it to the pod's group if the plugin wants that.
+func (m *Manager) mountByPlugin(ctx context.Context, r *record, v *Volume, kind string) (string, error) {
+	plugin := m.pluginFor(v)
+	if plugin == nil {
+		return "", &UnsupportedError{Kind: kind}
+	}
+	name := v.Spec.Name
+	if v.Persistent != nil {
+		name = v.Persistent.Name
+	}
+	if err := checkName(name); err != nil {
+		return "", err
+	}
+	v.Dir = filepath.Join(m.podDir(v.Pod.UID), volumesDir, escapeName(plugin.Name()), name)
+	if err := os.MkdirAll(filepath.Dir(v.Dir), 0o750); err != nil {
+		return "", err
+	}
+	path, err := m.attachAndMount(ctx, plugin, v)
+	if err != nil {
+		return "", err
+	}
+	if owner, ok := plugin.(GroupedPlugin); ok {
+		applies, err := owner.AppliesFSGroup(v)
+		if err != nil {
+			return "", fmt.Errorf("find out whether it belongs to the pod's group: %w", err)
+		}
+		if applies {
+			return path, m.giveToGroup(ctx, r, v, path)
+		}
+	}
+	return path, nil
+}
+
+func (m *Manager) attachAndMount(ctx context.Context, plugin Plugin, v *Volume) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
+	defer cancel()
+	if err := plugin.Attach(ctx, v); err != nil {
+		return "", fmt.Errorf("attach: %w", err)
+	}
+	path, err := plugin.Mount(ctx, v)
+	if err != nil {
+		return "", fmt.Errorf("mount: %w", err)
+	}
+	return path, nil
+}
+
+// giveToGroup gives a volume to the pod's group, when an agent first mounts it for
+// the pod: later its containers may have changed that.
+func (m *Manager) giveToGroup(ctx context.Context, r *record, v *Volume, dir string) error {
+	group := groupOf(r.pod)
+	if group == nil || r.grouped[v.Spec.Name] {
+		return nil
+	}
+	policy := r.pod.Spec.SecurityContext.FSGroupChangePolicy
+	onlyMismatch := policy != nil && *policy == corev1.FSGroupChangeOnRootMismatch
+	if err := ChangeGroup(ctx, dir, *group, v.ReadOnly, onlyMismatch); err != nil {
+		return fmt.Errorf("give it to the pod's group: %w", err)
+	}
+	r.grouped[v.Spec.Name] = true
+	return nil
+}
+
+func (m *Manager) pluginFor(v *Volume) Plugin {
+	for _, plugin := range m.cfg.Plugins {
+		if plugin.Serves(v) {
+			return plugin
+		}
+	}
+	return nil
+}
+
+// readOnly reports whether the volume's source forbids to write to it.
+func readOnly(spec *corev1.Volume) bool {
+	switch {
+	case spec.PersistentVolumeClaim != nil:
+		return spec.PersistentVolumeClaim.ReadOnly
+	case spec.CSI != nil:
+		return spec.CSI.ReadOnly != nil && *spec.CSI.ReadOnly
+	}
+	return false
+}
+
+// servedDir is the directory of a volume that a plugin has made.
+type servedDir struct {
+	plugin Plugin
+	dir    string
+}
+
+// served lists the volumes of plugins that a pod has on the disk.
+func (m *Manager) served(uid types.UID) ([]servedDir, error) {
+	var list []servedDir
+	for _, plugin := range m.cfg.Plugins {
+		parent := filepath.Join(m.podDir(uid), volumesDir, escapeName(plugin.Name()))
+		entries, err := os.ReadDir(parent)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		for _, entry := range entries {
+			if entry.IsDir() {
+				list = append(list, servedDir{plugin, filepath.Join(parent, entry.Name())})
+			}
+		}
+	}
+	return list, nil
+}
+
+func (m *Manager) unmountServed(ctx context.Context, uid types.UID, served []servedDir) error {
+	return m.each(ctx, served, "unmount", func(ctx context.Context, s servedDir) error { return s.plugin.Unmount(ctx, uid, s.dir) })
+}
+
+func (m *Manager) detachServed(ctx context.Context, uid types.UID, served []servedDir) error {
+	return m.each(ctx, served, "detach", func(ctx context.Context, s servedDir) error { return s.plugin.Detach(ctx, uid, s.dir) })
+}
+
+// each takes a step for every volume; one that fails does not hold up the others.
+func (m *Manager) each(ctx context.Context, served []servedDir, what string, do func(context.Context, servedDir) error) error {
+	var errs []error
+	for _, s := range served {
+		stepCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
+		if err := do(stepCtx, s); err != nil {
+			errs = append(errs, fmt.Errorf("%s %s: %w", what, s.dir, err))
+		}
+		cancel()
+	}
+	return errors.Join(errs...)
+}
