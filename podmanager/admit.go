@@ -68,6 +68,15 @@ func (m *Manager) next(w *worker) (next step, pod *corev1.Pod, admitted []*corev
 	return goAndWork, nil, nil
 }
 
+// Admitted returns the pods that share the node, as Config.Admit is told of them:
+// the newest version of each that was admitted and has not ended. The pods are
+// shared and must not be changed; the slice is the caller's.
+func (m *Manager) Admitted() []*corev1.Pod {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.admittedPods()
+}
+
 // admittedPods returns the pods that share the node. Orphans do not: nobody knows
 // what they need. m.mu is held.
 func (m *Manager) admittedPods() []*corev1.Pod {

@@ -309,3 +309,26 @@ func TestPodDeletedByOnRejectedIsRemoved(t *testing.T) {
 		assert.Equal(t, []string{"ask a", "rejected a", "kill a", "removed a"}, f.verbs())
 	})
 }
+
+func TestAdmittedAreThePodsThatShareTheNode(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake) {
+		m := runAdmitting(t, f, f, room(2))
+		for _, uid := range []types.UID{"a", "b", "c"} {
+			m.Set(pod(uid))
+			synctest.Wait()
+		}
+		uids := func() (uids []types.UID) {
+			for _, p := range m.Admitted() {
+				uids = append(uids, p.UID)
+			}
+			return uids
+		}
+		assert.Equal(t, []types.UID{"a", "b"}, uids(), "c was rejected")
+		newer := pod("a", labelled("2"))
+		m.Set(newer)
+		assert.Same(t, newer, m.Admitted()[0])
+		m.Delete("a")
+		after(time.Hour)
+		assert.Equal(t, []types.UID{"b"}, uids())
+	})
+}

@@ -42,6 +42,8 @@ var owned = []corev1.PodConditionType{
 	corev1.PodScheduled,
 	corev1.AllContainersRestarting,
 	corev1.DisruptionTarget,
+	corev1.PodResizePending,
+	corev1.PodResizeInProgress,
 }
 
 // conditions returns the agent's conditions and everybody else's.
@@ -60,6 +62,7 @@ func (g *generator) conditions(status *corev1.PodStatus) []corev1.PodCondition {
 	if disruption := g.disruptionCondition(status); disruption != nil {
 		conditions = append(conditions, *disruption)
 	}
+	conditions = append(conditions, resizeConditions(g.Resize)...)
 	for i := range conditions {
 		g.date(&conditions[i])
 	}
@@ -69,7 +72,9 @@ func (g *generator) conditions(status *corev1.PodStatus) []corev1.PodCondition {
 // date keeps the time of a condition that has not changed its status. The
 // observed generation never goes back.
 func (g *generator) date(c *corev1.PodCondition) {
-	c.ObservedGeneration = g.Pod.Generation
+	if c.Type != corev1.PodResizeInProgress || g.Resize.Reason == "" {
+		c.ObservedGeneration = g.Pod.Generation
+	} // else it is of an earlier one
 	c.LastTransitionTime = metav1.NewTime(g.Now)
 	previous := conditionOf(g.previous.Conditions, c.Type)
 	if previous == nil {
@@ -93,6 +98,24 @@ func (g *generator) restartingCondition() *corev1.PodCondition {
 		return nil
 	}
 	return &condition
+}
+
+// resizeConditions are there as long as there is something to tell.
+func resizeConditions(resize Resize) []corev1.PodCondition {
+	var conditions []corev1.PodCondition
+	if resize.Reason != "" {
+		pending := isTrue(corev1.PodResizePending)
+		pending.Reason, pending.Message = resize.Reason, resize.Message
+		conditions = append(conditions, pending)
+	}
+	if resize.Acting {
+		acting := isTrue(corev1.PodResizeInProgress)
+		if resize.Error != "" {
+			acting.Reason, acting.Message = corev1.PodReasonError, resize.Error
+		}
+		conditions = append(conditions, acting)
+	}
+	return conditions
 }
 
 // disruptionCondition is there as soon as the pod has failed by a decision of the

@@ -49,6 +49,6 @@
 // after a restart of the agent the caller passes the stored status as
 // Input.Previous or in the pod; events are gone. It reads no files: what a
 // container left in its termination message file or in its log is for the caller
-// to read. It runs no probes: what they found is handed in. It knows nothing of
-// resizes.
+// to read. It runs no probes, and decides on no resize: what they found, and how far
+// that is, is handed in.
 package statusmgr

@@ -47,6 +47,8 @@ type Input struct {
 	// RestartingAll: a restart rule has had every container of the pod ended and
 	// removed, and not all are made again yet (KEP-5532).
 	RestartingAll bool
+	// Resize is how far the node follows a change of the pod's resources.
+	Resize Resize
 	// Failure condemns the pod whatever its containers did: it is Failed, for
 	// this reason, as soon as none of them may run any more.
 	Failure *Failure
@@ -71,6 +73,21 @@ type Health struct {
 	// Ready: its readiness probe succeeds, or it has none. It shows only on a
 	// container that is started.
 	Ready bool
+}
+
+// Resize is how far the node follows a pod whose resources were changed (KEP-1287).
+// The zero value says that nothing is left to do.
+type Resize struct {
+	// Allocated is the pod with the resources that the node has set aside for it, nil
+	// if they are those of the spec.
+	Allocated *corev1.Pod
+	// Reason and Message tell why they are not, Deferred or Infeasible; empty if they
+	// are.
+	Reason, Message string
+	// Acting: containers do not have yet what is set aside for them.
+	Acting bool
+	// Error is what was in the way when they were to be given it.
+	Error string
 }
 
 // Failure is why a pod is failed by a decision of the node instead of by its
@@ -98,10 +115,11 @@ type Failure struct {
 // more than that of the newest container that exists.
 func Generate(in Input) corev1.PodStatus {
 	g := newGenerator(in)
+	pod := cmp.Or(in.Resize.Allocated, in.Pod)
 	status := *in.Pod.Status.DeepCopy()
 
-	status.InitContainerStatuses = g.containerStatuses(initContainers(in.Pod), g.previous.InitContainerStatuses)
-	status.ContainerStatuses = g.containerStatuses(regularContainers(in.Pod), g.previous.ContainerStatuses)
+	status.InitContainerStatuses = g.containerStatuses(initContainers(pod), g.previous.InitContainerStatuses)
+	status.ContainerStatuses = g.containerStatuses(regularContainers(pod), g.previous.ContainerStatuses)
 	status.EphemeralContainerStatuses = g.containerStatuses(ephemeralContainers(in.Pod), g.previous.EphemeralContainerStatuses)
 	if in.Finished {
 		endAll(in.Pod, &status)
@@ -109,7 +127,7 @@ func Generate(in Input) corev1.PodStatus {
 
 	g.setPhase(&status)
 	g.setAddresses(&status)
-	status.QOSClass = qosClass(in.Pod)
+	status.QOSClass = qosClass(pod)
 	status.ObservedGeneration = max(g.previous.ObservedGeneration, in.Pod.Generation)
 	status.StartTime = g.startTime()
 	status.Conditions = g.conditions(&status)

@@ -101,7 +101,8 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		OnResult: func(uid types.UID) { a.pods.Wake(uid) }, OnEvent: a.onPodEvent, Command: podspec.ProbeCommand, Logger: logger,
 	})
 	a.puller = imagepull.New(runtime, imagepull.Config{
-		Secrets: a.store, DockerConfig: opts.dockerConfig, CredentialProviders: plugins, Recorder: a.events, Logger: logger,
+		Secrets: a.store, DockerConfig: opts.dockerConfig, CredentialProviders: plugins,
+		Records: filepath.Join(opts.root, "image_manager"), Recorder: a.events, Logger: logger,
 	})
 	a.volumes = volume.New(a.store, volume.Config{
 		Root: opts.root, Plugins: a.useCSI(opts), Downward: a.downward, Allocatable: a.node.Allocatable,
@@ -143,6 +144,7 @@ func (a *agent) newSyncer(opts options, logger *zap.Logger) *podsync.Syncer {
 		Volumes:  a.volumes,
 		Status:   a.setStatus,
 		Health:   a.health,
+		Fits:     a.fits,
 		Objects:  a.store,
 	}
 	if opts.cgroupRoot != "" && opts.runtime != memory {

@@ -73,6 +73,7 @@ func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodS
 		Health:        a.healthOf(seen.State),
 		Restarting:    seen.Restarting,
 		RestartingAll: seen.RestartingAll,
+		Resize:        statusmgr.Resize(seen.Resize),
 		Failure:       (*statusmgr.Failure)(seen.Failure),
 		RuntimeName:   a.runtime.RuntimeName(),
 		HostIPs:       hostIPs(),
@@ -149,7 +150,20 @@ func (a *agent) admit(pod *corev1.Pod, admitted []*corev1.Pod) *podmanager.Rejec
 			return (*podmanager.Rejection)(why)
 		}
 	}
-	return admission.Check(pod, a.node, admitted)
+	return admission.Check(pod, a.node, a.allocated(admitted))
+}
+
+// fits asks whether the node has what a pod wants after a resize.
+func (a *agent) fits(pod *corev1.Pod) *podsync.Refusal {
+	return (*podsync.Refusal)(admission.CheckResize(pod, a.node, a.allocated(a.pods.Admitted())))
+}
+
+// allocated is what the pods really have: a resize may not have been granted.
+func (a *agent) allocated(pods []*corev1.Pod) []*corev1.Pod {
+	for i, pod := range pods {
+		pods[i] = a.syncer.Allocated(pod)
+	}
+	return pods
 }
 
 // onRejected fails a pod that never started.

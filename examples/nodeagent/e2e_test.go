@@ -69,6 +69,7 @@ func TestE2E(t *testing.T) {
 				{"a pod past its deadline is ended", pastItsDeadline},
 				{"restart counts and last states survive", countsSurvive},
 				{"edited resources are given to the running container", editedResources},
+				{"a resize waits for room, and for memory that is in use", refusedResize},
 				{"an ephemeral container joins a running pod", debuggedPod},
 				{"probes end, restart and hide containers", probedPod},
 				{"readiness outlives the agent", readyOverRestart},

@@ -15,6 +15,8 @@
 //		},
 //	})
 //
+// CheckResize asks the same of a pod that runs and whose resources were changed.
+//
 // # Guarantees
 //
 //   - What the admitted pods request never comes to more than Allocatable, if each
@@ -26,6 +28,6 @@
 // # What it does not do
 //
 // It makes no room: no pod is preempted for a more important one. It does not know
-// the pressure that the node is under, what device plugins have to give, AppArmor
-// profiles, or a resize of a pod that runs.
+// the pressure that the node is under, what device plugins have to give, or AppArmor
+// profiles.
 package admission

@@ -31,12 +31,18 @@ func (noSecrets) Secret(context.Context, string, string) (*corev1.Secret, error)
 func (p *Puller) credentials(ctx context.Context, pod *corev1.Pod, image string) (found []credentials, missing []string) {
 	ofPod, missing := p.podLogins(ctx, pod)
 	ofPlugins := p.providers.logins(ctx, image, p.log)
-	for _, c := range slices.Concat(lookup(ofPod, image), lookup(p.nodeLogins(), image), lookup(ofPlugins, image)) {
-		if !slices.Contains(found, c) {
-			found = append(found, c)
+	ofNode := slices.Concat(lookup(p.nodeLogins(), image), lookup(ofPlugins, image))
+	for _, c := range lookup(ofPod, image) {
+		c.ofPod = !slices.Contains(ofNode, c)
+		found = append(found, c)
+	}
+	var unique []credentials
+	for _, c := range slices.Concat(found, ofNode) {
+		if !slices.Contains(unique, c) {
+			unique = append(unique, c)
 		}
 	}
-	return found, missing
+	return unique, missing
 }
 
 func (p *Puller) podLogins(ctx context.Context, pod *corev1.Pod) (logins []login, missing []string) {

@@ -32,7 +32,9 @@
 // The package starts nothing of its own: no goroutine outlives the calls of
 // Ensure. It keeps the back-off in memory, so that after a restart of the
 // agent each image is tried at once, and the responses of credential provider
-// plugins, which get no tokens of service accounts. An image that is there serves
-// every pod of the node, even one without the secret that it was pulled with: a
-// pod that is to prove it has the policy Always.
+// plugins, which get no tokens of service accounts. Without Config.Records, an image
+// that is there serves every pod of the node, even one without the secret that it was
+// pulled with. With it, a pod without the secret has to prove to the registry that it
+// may have the image, whatever its policy but Never, with which it gets none; a crash
+// at any point leads to one more such proof. What RemoveUnleased removed is forgotten.
 package imagepull

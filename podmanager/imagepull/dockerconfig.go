@@ -22,6 +22,8 @@ var (
 // credentials are what a registry wants to see. The zero value is anonymous.
 type credentials struct {
 	username, password, identityToken, registryToken string
+	// ofPod: they are not the node's, but those of a pod's pull secret.
+	ofPod bool
 }
 
 // auth has no server address: the runtime would set the credentials aside when
@@ -108,7 +110,10 @@ func parseCredentials(content json.RawMessage) (credentials, error) {
 	if json.Unmarshal(content, &entry) != nil {
 		return credentials{}, errMalformed
 	}
-	found := credentials{entry.Username, entry.Password, entry.IdentityToken, entry.RegistryToken}
+	found := credentials{
+		username: entry.Username, password: entry.Password,
+		identityToken: entry.IdentityToken, registryToken: entry.RegistryToken,
+	}
 	if entry.Auth != "" {
 		var ok bool
 		if found.username, found.password, ok = decodeAuth(entry.Auth); !ok {

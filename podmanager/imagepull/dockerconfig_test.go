@@ -56,7 +56,7 @@ func TestDockerConfigEntries(t *testing.T) {
 
 func TestAnonymousHasNoAuth(t *testing.T) {
 	assert.Nil(t, credentials{}.auth())
-	auth := credentials{"me", "pass", "id", "bearer"}.auth()
+	auth := credentials{"me", "pass", "id", "bearer", false}.auth()
 	assert.Equal(t, []string{"me", "pass", "id", "bearer", "", ""},
 		[]string{auth.GetUsername(), auth.GetPassword(), auth.GetIdentityToken(), auth.GetRegistryToken(), auth.GetServerAddress(), auth.GetAuth()})
 }

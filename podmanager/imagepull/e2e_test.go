@@ -35,6 +35,7 @@ func TestPullsOnContainerd(t *testing.T) {
 				"secret for another path":          leavesTheSecretOfAnotherPath,
 				"several secrets":                  triesOneSecretAfterTheOther,
 				"node's credentials":               pullsWithTheNodesCredentials,
+				"present, of another's secret":     provesWhatIsPresent,
 				"plugin":                           pullsWithAPlugin,
 				"plugin, wrong":                    pullsWhenThePluginIsCorrected,
 				"plugins, failing and wrong":       triesOnePluginAfterTheOther,
@@ -219,4 +220,30 @@ func triesOnePluginAfterTheOther(t *testing.T, s *site) {
 	s.secrets["s"] = login(s.private.address, "outsider", "hunter2")
 	require.NoError(t, s.ensure(t, s.puller(imagepull.Config{CredentialProviders: scripts.read(t)}), image, "s"))
 	assert.Equal(t, []string{"outsider", "stranger", user}, s.runtime.users)
+}
+
+func provesWhatIsPresent(t *testing.T, s *site) {
+	image, preloaded := s.private.publish(t, "guarded/app"), s.private.publish(t, "preloaded/app")
+	s.secrets["s"] = login(s.private.address, user, password)
+	cfg := imagepull.Config{Records: t.TempDir()}
+	require.NoError(t, s.ensure(t, s.puller(cfg), image, "s"))
+	_, err := s.client.PullImage(t.Context(), &runtimeapi.ImageSpec{Image: preloaded}, &runtimeapi.AuthConfig{Username: user, Password: password}, nil)
+	require.NoError(t, err)
+
+	puller := s.puller(cfg) // of the next agent
+	get := func(image string, policy corev1.PullPolicy, names ...string) error {
+		_, release, err := puller.Ensure(t.Context(), podWith("b", names...), container(image, policy), nil)
+		if err == nil {
+			release()
+		}
+		return err
+	}
+	require.NoError(t, get(image, corev1.PullNever, "s"))
+	require.NoError(t, get(preloaded, corev1.PullIfNotPresent))
+	assert.Equal(t, []string{user}, s.runtime.users, "nobody was asked")
+	var waiting *imagepull.Error
+	require.ErrorAs(t, get(image, corev1.PullNever), &waiting)
+	assert.Equal(t, imagepull.ReasonNeverPull, waiting.WaitingReason())
+	s.requireDenied(t, get(image, corev1.PullIfNotPresent), image)
+	assert.Equal(t, []string{user, ""}, s.runtime.users)
 }

@@ -54,6 +54,12 @@ type Config struct {
 	// CredentialProviders are plugins, which are asked at each pull and come after
 	// the secrets and DockerConfig; nil has none. See ReadCredentialProviders.
 	CredentialProviders *CredentialProviders
+	// Records is a folder of the agent's own, made when it is needed, in which is kept
+	// who has proven that he may have which image: with it, a pod gets an image that
+	// was pulled with the secret of another only if it has that secret too, or once
+	// the registry gave it the image (KEP-2535). Images that this agent has not pulled
+	// are for all. Default none: every pod gets what is there.
+	Records string
 	// Recorder is told of events; nil tells nobody.
 	Recorder Recorder
 	// Logger is told of pulls; nil logs nothing.
@@ -95,6 +101,7 @@ type Puller struct {
 	slots        *semaphore.Weighted
 	slowAfter    time.Duration
 	log          *zap.Logger
+	records      *records
 
 	mu       sync.Mutex // guards the fields below
 	pulls    map[pullKey]*pull
@@ -116,6 +123,7 @@ func New(runtime Runtime, cfg Config) *Puller {
 		slots:        semaphore.NewWeighted(int64(cfg.MaxParallel)),
 		slowAfter:    cfg.SlowAfter,
 		log:          cfg.Logger.Named("imagepull"),
+		records:      &records{folder: cfg.Records, intents: map[string]*intent{}},
 		pulls:        map[pullKey]*pull{},
 		failures: failures{
 			initial: min(cfg.InitialBackoff, cfg.MaxBackoff), max: cfg.MaxBackoff, byKey: map[key]failure{},
@@ -183,42 +191,48 @@ func (p *Puller) ensure(ctx context.Context, r *request) (*runtimeapi.Image, *Er
 		if err != nil {
 			return nil, err
 		}
-		if image != nil {
+		switch {
+		case image == nil:
+		case p.mayHave(ctx, r, image):
 			p.succeeded(r)
 			p.reportPresent(r)
 			return image, nil
+		case never:
+			return nil, unproven(r.container.Image)
 		}
 	}
 	if never {
 		return nil, neverPull(r.container.Image)
 	}
-	return p.ensurePulled(ctx, r)
+	return p.recorded(ctx, r)
 }
 
-func (p *Puller) ensurePulled(ctx context.Context, r *request) (*runtimeapi.Image, *Error) {
+// pullAndFind returns the image that was pulled, and the credentials that it was
+// pulled with.
+func (p *Puller) pullAndFind(ctx context.Context, r *request) (*runtimeapi.Image, credentials, *Error) {
 	if _, err := p.settle(ctx, r.spec.Image); err != nil {
-		return nil, &Error{cause: err} // nobody sees it: ctx has ended
+		return nil, credentials{}, &Error{cause: err} // nobody sees it: ctx has ended
 	}
 	p.reportPulling(r)
 	asked := time.Now()
 	var logins []credentials
 	logins, r.missing = p.credentials(ctx, r.pod, r.spec.Image)
 	if ctx.Err() != nil {
-		return nil, &Error{cause: ctx.Err()} // nobody sees it
+		return nil, credentials{}, &Error{cause: ctx.Err()} // nobody sees it
 	}
 	pulled, err := p.pull(ctx, r, logins)
 	if err != nil {
-		return nil, &Error{cause: err} // nobody sees it: ctx has ended
+		return nil, credentials{}, &Error{cause: err} // nobody sees it: ctx has ended
 	}
 	if pulled.err != nil {
-		return nil, p.failed(r, pulled.err)
+		return nil, credentials{}, p.failed(r, pulled.err)
 	}
 	image, failed := p.findPulled(ctx, r, pulled.ref)
 	if failed == nil {
 		p.succeeded(r)
 		p.reportPulled(r, image, pulled.took, time.Since(asked))
 	}
-	return image, failed
+	return image, pulled.by, failed
 }
 
 // Forget drops what is remembered of the pod's failed pulls. It is idempotent

@@ -39,7 +39,11 @@ func (p *Puller) RemoveUnleased(names []string, remove func() error) (bool, erro
 		return false, nil
 	}
 	defer end()
-	return true, remove()
+	if err := remove(); err != nil {
+		return true, err
+	}
+	p.dropRecords(names)
+	return true, nil
 }
 
 func (p *Puller) beginRemoval(names []string) (end func(), ok bool) {

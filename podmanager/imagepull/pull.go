@@ -25,6 +25,7 @@ type pull struct {
 
 	done chan struct{} // closed when the result below is there
 	ref  string        // what the runtime calls the image
+	by   credentials   // with which it was pulled
 	took time.Duration
 	err  error // tries, or that of the context
 }
@@ -52,7 +53,7 @@ func (p *Puller) pull(ctx context.Context, r *request, logins []credentials) (*p
 // credentials, which it starts when there is none. It does not join a pull that
 // was given up and has not ended: the caller waits for its end and tries again.
 func (p *Puller) join(ctx context.Context, r *request, logins []credentials) (shared *pull, joined bool) {
-	k := pullKey{r.spec.Image, fmt.Sprintf("%q", logins)}
+	k := pullKey{r.spec.Image, fmt.Sprintf("%#v", logins)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	shared = p.pulls[k]
@@ -88,7 +89,7 @@ func (p *Puller) run(ctx context.Context, shared *pull, spec *runtimeapi.ImageSp
 	var endTurn func()
 	if endTurn, shared.err = p.takeTurn(ctx, spec.Image); shared.err == nil {
 		started := time.Now()
-		shared.ref, shared.err = p.try(ctx, spec, logins, sandbox)
+		shared.ref, shared.by, shared.err = p.try(ctx, spec, logins, sandbox)
 		shared.took = time.Since(started)
 		endTurn()
 		if shared.err == nil {
@@ -118,7 +119,7 @@ func (p *Puller) takeTurn(ctx context.Context, image string) (end func(), err er
 
 // try pulls with one after the other of the credentials until one does;
 // anonymously when there are none.
-func (p *Puller) try(ctx context.Context, spec *runtimeapi.ImageSpec, logins []credentials, sandbox *runtimeapi.PodSandboxConfig) (string, error) {
+func (p *Puller) try(ctx context.Context, spec *runtimeapi.ImageSpec, logins []credentials, sandbox *runtimeapi.PodSandboxConfig) (ref string, by credentials, err error) {
 	if len(logins) == 0 {
 		logins = []credentials{{}}
 	}
@@ -126,12 +127,12 @@ func (p *Puller) try(ctx context.Context, spec *runtimeapi.ImageSpec, logins []c
 	for _, c := range logins {
 		ref, err := p.runtime.PullImage(ctx, spec, c.auth(), sandbox)
 		if err == nil {
-			return ref, nil
+			return ref, c, nil
 		}
 		failed = append(failed, err)
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return "", failed
+	return "", credentials{}, failed
 }

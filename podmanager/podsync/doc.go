@@ -7,8 +7,8 @@
 // containers in order, start sidecars, containers and ephemeral containers with
 // their postStart hooks, restart what has exited by the restart policy with a
 // crash-loop back-off, restart a container whose image was changed or whose probes
-// have failed, resize one whose resources were changed, begin a pod anew when a
-// restart rule says so. Kill runs the preStop hooks, stops everything within the
+// have failed, resize one whose resources were changed if the node has what it is to
+// have (Rooms.Fits), begin a pod anew when a restart rule says so. Kill runs the preStop hooks, stops everything within the
 // grace period, takes the sandbox down and gives the volumes back.
 //
 //	syncer := podsync.New(podsync.Rooms{

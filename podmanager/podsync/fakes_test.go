@@ -31,6 +31,7 @@ type stage struct {
 	images  *images
 	volumes *volumes
 	cgroups podsync.Cgroups
+	fits    func(*corev1.Pod) *podsync.Refusal
 	logs    string
 
 	mu     sync.Mutex                // guards what follows
@@ -69,7 +70,7 @@ func (s *stage) syncerWith(runtime podsync.Runtime, observer podsync.Observer) *
 	cfg.Sandbox.LogRoot = s.logs + "/pods"
 	return podsync.New(podsync.Rooms{
 		Runtime: runtime, Observer: observer, Images: s.images, Volumes: s.volumes,
-		Status: s.see, Health: s.health, Cgroups: s.cgroups,
+		Status: s.see, Health: s.health, Cgroups: s.cgroups, Fits: s.fits,
 	}, cfg)
 }
 

@@ -33,7 +33,7 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 		return fmt.Errorf("observe pod: %w", err)
 	}
 	rec.messages = messages(state, rec.messages)
-	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure, Ending: true})
+	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Resize: s.held(pod), Failure: rec.failure, Ending: true})
 	if len(state.Sandboxes)+len(state.Containers) > 0 {
 		err = s.stopPod(ctx, pod, state, grace, rec)
 		s.done(pod, rec)
@@ -55,11 +55,14 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 		return err
 	}
 	rec.messages = messages(state, rec.messages)
-	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Failure: rec.failure, Ending: true, Ended: true})
+	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Resize: s.held(pod), Failure: rec.failure, Ending: true, Ended: true})
 	s.rooms.Images.Forget(pod.UID)
 	s.forget(pod.UID)
 	return nil
 }
+
+// held is the resize of a pod that ends: it goes no further.
+func (s *Syncer) held(pod *corev1.Pod) Resize { return Resize{Allocated: s.Allocated(pod)} }
 
 // publishUnlessOrphan publishes the status of a pod that somebody knows.
 func (s *Syncer) publishUnlessOrphan(pod *corev1.Pod, seen Observation) {

@@ -25,6 +25,8 @@ type actions struct {
 	remove []*cri.Container // after what is to be stopped
 	resize []resize
 	start  []start // in order
+	// resizing: there is one to be resized, or restarted for that.
+	resizing bool
 	// restartedBy is the end of a container for which all are stopped and removed.
 	restartedBy *start
 

@@ -33,8 +33,11 @@ func (a *actions) planResizes(
 			continue
 		}
 		changed := changedResources(current.GetResources().GetLinux(), want)
+		if len(changed) == 0 {
+			continue
+		}
+		a.resizing = true
 		switch {
-		case len(changed) == 0:
 		case slices.ContainsFunc(changed, func(r corev1.ResourceName) bool { return restartsFor(spec, r) }):
 			a.stop = append(a.stop, stop{container: current, why: "Container " + name + " resize requires restart", grace: gracePeriod(pod)})
 			a.start = append(a.start, start{spec: spec, previous: current})

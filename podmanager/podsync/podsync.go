@@ -31,6 +31,7 @@ type Runtime interface {
 	StopContainer(ctx context.Context, containerID string, timeout int64) error
 	RemoveContainer(ctx context.Context, containerID string) error
 	UpdateContainerResources(ctx context.Context, containerID string, resources *runtimeapi.ContainerResources) error
+	ContainerStats(ctx context.Context, containerID string) (*runtimeapi.ContainerStats, error)
 	ExecSync(ctx context.Context, containerID string, cmd []string, timeout time.Duration) (stdout, stderr []byte, err error)
 	Status(ctx context.Context, verbose bool) (*runtimeapi.StatusResponse, error)
 }
@@ -87,7 +88,7 @@ type Recorder interface {
 	Event(about *corev1.ObjectReference, eventType, reason, message string)
 }
 
-// Rooms are the collaborators of a Syncer. All but the last three are needed.
+// Rooms are the collaborators of a Syncer. Those from Health on may be left out.
 type Rooms struct {
 	Runtime  Runtime
 	Observer Observer
@@ -107,6 +108,11 @@ type Rooms struct {
 	Services Services
 	// Cgroups give each pod one, the runtime chooses when it is nil.
 	Cgroups Cgroups
+	// Fits is asked when the resources of a pod were changed, and tells why the node
+	// cannot set aside what its spec asks for now, nil if it can. What it holds against
+	// that is what is Allocated to other pods. It must not block, and is asked for one
+	// pod at a time. Without it every resize fits.
+	Fits func(pod *corev1.Pod) *Refusal
 }
 
 func (r Rooms) withDefaults() Rooms {
@@ -121,6 +127,9 @@ func (r Rooms) withDefaults() Rooms {
 	}
 	if r.Cgroups == nil {
 		r.Cgroups = noCgroups{}
+	}
+	if r.Fits == nil {
+		r.Fits = func(*corev1.Pod) *Refusal { return nil }
 	}
 	return r
 }
@@ -138,6 +147,8 @@ type Observation struct {
 	Restarting map[string]bool
 	// RestartingAll: all containers are being restarted by a restart rule of one.
 	RestartingAll bool
+	// Resize is how far the node follows a change of the pod's resources.
+	Resize Resize
 	// Failure is why the node ends the pod, nil if it does not.
 	Failure *Failure
 	// Ending: the pod's containers are about to be stopped for good, and its probes
@@ -215,11 +226,14 @@ type Syncer struct {
 	starts chan struct{} // as many as may be under way
 	parts  SubPaths      // nil if the volumes have none
 	groups VolumeGroups  // nil if the volumes have none
+	// allocating is held by the one pod that resources are being set aside for.
+	allocating chan struct{}
 
 	mu      sync.Mutex // guards what follows, but not what the records hold
 	records map[types.UID]*record
 	// condemned are the pods that were condemned since they were last looked at.
 	condemned map[types.UID]Failure
+	allocated map[types.UID]allocation
 	acted     time.Time // the newest of the records', kept when they go
 }
 
@@ -243,6 +257,8 @@ type record struct {
 	published corev1.PodStatus
 	// resized tells to what running containers were resized, by ID.
 	resized map[string]string
+	// resize is how far the pod's resources are what its spec asks for.
+	resize Resize
 	// sick are the containers that a failed probe has had ended, to be started again,
 	// by ID.
 	sick map[string]bool
@@ -260,12 +276,13 @@ type record struct {
 func New(rooms Rooms, cfg Config) *Syncer {
 	cfg = cfg.withDefaults()
 	s := &Syncer{
-		rooms:   rooms.withDefaults(),
-		cfg:     cfg,
-		logger:  cfg.Logger.Named("podsync"),
-		files:   files{root: cfg.Root},
-		starts:  make(chan struct{}, cfg.MaxStarts),
-		records: map[types.UID]*record{}, condemned: map[types.UID]Failure{},
+		rooms:      rooms.withDefaults(),
+		cfg:        cfg,
+		logger:     cfg.Logger.Named("podsync"),
+		files:      files{root: cfg.Root},
+		starts:     make(chan struct{}, cfg.MaxStarts),
+		allocating: make(chan struct{}, 1),
+		records:    map[types.UID]*record{}, condemned: map[types.UID]Failure{}, allocated: map[types.UID]allocation{},
 	}
 	s.parts, _ = rooms.Volumes.(SubPaths)
 	s.groups, _ = rooms.Volumes.(VolumeGroups)
@@ -323,6 +340,7 @@ func (s *Syncer) forget(uid types.UID) {
 	defer s.mu.Unlock()
 	delete(s.records, uid)
 	delete(s.condemned, uid)
+	delete(s.allocated, uid)
 }
 
 // done notes that the pod was acted upon, and asks for a look at the outcome.

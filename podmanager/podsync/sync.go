@@ -19,9 +19,9 @@ import (
 const blindRetry = 5 * time.Second
 
 // Sync observes the pod, publishes its status and does what brings its
-// containers closer to its spec. It blocks for as long as an image pull takes;
-// when ctx ends it stops between two steps. It is idempotent. While the observer
-// is not healthy it does nothing.
+// containers closer to its spec, as far as the node has the resources. It blocks
+// for as long as an image pull takes; when ctx ends it stops between two steps. It
+// is idempotent. While the observer is not healthy it does nothing.
 //
 // The result says when a back-off ends, and whether the pod has run to its end.
 // An error means that something could not be done now; the status tells why.
@@ -37,7 +37,8 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	}
 	rec.dropGone(state)
 	s.linkLogs(pod, state, rec)
-	now := time.Now()
+	now, asked := time.Now(), pod
+	pod = s.allocate(ctx, asked, rec)
 	before := lastStatus(pod, rec)
 	if rec.published.Phase == "" {
 		rec.noteSick(state, pod.Status)
@@ -47,16 +48,17 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 		sick: rec.sick, restartingAll: wasRestartingAll(before),
 	})
 	todo.planResizes(pod, state, s.wantedResources(pod), rec.resized)
+	rec.noteResize(todo)
 	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
 	rec.messages = messages(state, rec.messages)
 	if passed(deadline(pod, rec.published), now) {
 		s.fail(ctx, pod, rec, deadlineExceeded)
 	}
-	s.publish(pod, state, rec, todo)
+	s.publish(asked, state, rec, todo)
 	if rec.failure != nil || terminal(rec.published.Phase) {
 		return podmanager.Result{Finished: true}, nil
 	}
-	todo.retryAt = earliest(todo.retryAt, deadline(pod, rec.published))
+	todo.retryAt = earliest(earliest(todo.retryAt, deadline(pod, rec.published)), rec.resize.retryAt(now))
 	s.warnOfBackOff(ctx, pod, todo.waiting)
 	if todo.finished {
 		return podmanager.Result{Finished: true, RetryAt: todo.retryAt}, nil
@@ -67,14 +69,14 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	if todo.idle() {
 		return podmanager.Result{RetryAt: todo.retryAt}, s.keep(ctx, pod, rec)
 	}
-	failed := maps.Clone(rec.failed)
+	failed, trouble := maps.Clone(rec.failed), rec.resize.Error
 	err = s.act(ctx, pod, state, todo, rec)
 	s.done(pod, rec)
-	if ctx.Err() == nil && !maps.Equal(failed, rec.failed) {
-		s.publish(pod, state, rec, todo)
+	if ctx.Err() == nil && (!maps.Equal(failed, rec.failed) || trouble != rec.resize.Error) {
+		s.publish(asked, state, rec, todo)
 	}
-	if todo.restartedBy != nil && len(todo.remove) > 0 && err == nil {
-		todo.retryAt = time.Now() // what was removed wakes nobody
+	if err == nil && (todo.restartedBy != nil && len(todo.remove) > 0 || todo.resizing) {
+		todo.retryAt = time.Now() // what was removed or resized wakes nobody
 	}
 	retryAt := earliest(todo.retryAt, retryTime(err))
 	if onlyWaiting(err) {
@@ -115,7 +117,7 @@ func (s *Syncer) publish(pod *corev1.Pod, state *cri.PodState, rec *record, todo
 	waiting := maps.Clone(rec.failed)
 	maps.Copy(waiting, todo.waiting)
 	rec.published = s.rooms.Status(pod, Observation{
-		State: state, Waiting: waiting, Messages: rec.messages, Failure: rec.failure,
+		State: state, Waiting: waiting, Messages: rec.messages, Resize: rec.resize, Failure: rec.failure,
 		Restarting: maps.Clone(rec.sick), RestartingAll: restartingAll(pod, state, todo, lastStatus(pod, rec)),
 	})
 }
