@@ -29,8 +29,10 @@
 // says of the pod is not read, and losing, doubling, delaying or reordering events
 // changes nothing but the time that it takes. A listing of all pods that finds what no
 // event told of takes the trust in events away: until they have told of ten changes in a
-// row, all pods are listed each second again. So does a stream that breaks; it is opened
-// again for ever. A runtime without events works as well, by listings alone.
+// row, all pods are listed each second again. So they are while a stream is broken, which
+// is opened again for ever, or not surely open yet, and while a listing or an inspection
+// that failed waits to be tried again. A runtime without events works as well, by
+// listings alone.
 //
 // # Guarantees
 //

@@ -209,6 +209,7 @@ func live(t *testing.T, kind string, fates []critest.Delivery, steps []string) (
 		case "wait long":
 			time.Sleep(15 * time.Second)
 		}
+		synctest.Wait() // a listing may end at this very moment
 		within := time.Second + 100*time.Millisecond
 		if g.Metrics().Eventful {
 			within = 10*time.Second + 100*time.Millisecond
