@@ -14,7 +14,7 @@ UNIT_TESTING  := ./cri ./cri/crilog ./cri/critest ./cri/critest/conformance ./po
 
 # The packages with tests on real containerd. Without -race: the agent under test
 # is a program of its own.
-E2E           := ./cri/critest/conformance ./cri/critest/containerd ./cri/crilog ./probe ./volume ./volume/csi ./metaclient ./podmanager/podspec ./podmanager/podcgroup ./podmanager/imagepull ./examples/imagegc ./examples/nodeagent
+E2E           := ./cri/critest/conformance ./cri/critest/containerd ./cri/crilog ./pleg ./probe ./volume ./volume/csi ./metaclient ./podmanager/podspec ./podmanager/podcgroup ./podmanager/imagepull ./examples/imagegc ./examples/nodeagent
 
 .PHONY: all check fmt vet lint layers test build e2e e2e-deps sanity bench run clean
 

@@ -98,7 +98,7 @@ func (c *cache) observe(uid types.UID, found listing, m mark) (tell bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.pod(uid)
-	if p.learnsFrom(found, m) && p.announced.After(p.listed.at) {
+	if p.learnsFrom(found, m) && p.isAnnouncedSince(p.listed) {
 		c.trust.proved()
 	}
 	return p.observe(found, m)

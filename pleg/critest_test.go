@@ -21,7 +21,7 @@ import (
 
 // runPod starts a pod of one container through the CRI, as an agent would. Its
 // UID is its name.
-func runPod(t *testing.T, client *cri.Client, name string) (sandboxID, containerID string) {
+func runPod(t testing.TB, client *cri.Client, name string) (sandboxID, containerID string) {
 	t.Helper()
 	ctx := t.Context()
 	pod := &corev1.Pod{

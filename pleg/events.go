@@ -37,14 +37,19 @@ const eventBuffer = 128
 
 // stream follows the runtime's events until ctx ends.
 func (g *Generator) stream(ctx context.Context) {
+	unable := false
 	for pause := firstReopen; ctx.Err() == nil; {
 		opened, err := g.streamOnce(ctx)
 		if ctx.Err() != nil {
 			return
 		}
+		wasUnable := unable
+		unable = status.Code(err) == codes.Unimplemented
 		switch {
-		case status.Code(err) == codes.Unimplemented:
-			g.log.Info("the runtime has no container events: its pods are listed each period")
+		case unable:
+			if !wasUnable {
+				g.log.Info("the runtime has no container events: its pods are listed each period")
+			}
 			pause = noEvents
 		case opened > lastReopen:
 			g.log.Warn("the stream of container events broke", zap.Error(err))
@@ -66,7 +71,6 @@ func (g *Generator) streamOnce(ctx context.Context) (opened time.Duration, err e
 	go func() {
 		ended <- g.eventer.GetContainerEvents(ctx, events, func(runtimeapi.RuntimeService_GetContainerEventsClient) {
 			g.cache.streamOpened()
-			g.hurry() // for what happened while there was no stream
 		})
 	}()
 	for {
@@ -76,9 +80,8 @@ func (g *Generator) streamOnce(ctx context.Context) (opened time.Duration, err e
 				g.poke()
 			}
 		case err := <-ended:
-			if g.cache.streamBroke() {
-				g.hurry() // for what the stream did not tell any more
-			}
+			g.cache.streamBroke()
+			g.reconsider()
 			return time.Since(began), err
 		}
 	}
@@ -107,10 +110,10 @@ func podOf(event *runtimeapi.ContainerEventResponse) types.UID {
 	return ""
 }
 
-// hurry has all pods listed at once.
-func (g *Generator) hurry() {
+// reconsider has it thought over how soon all pods are to be listed. It does not block.
+func (g *Generator) reconsider() {
 	select {
-	case g.now <- struct{}{}:
+	case g.doubt <- struct{}{}:
 	default:
 	}
 }

@@ -158,17 +158,26 @@ func TestEventsChangeNothingButTheTimeItTakes(t *testing.T) {
 			}
 		}), 1, 30).Draw(rt, "fates")
 		steps := rapid.SliceOfN(rapid.SampledFrom([]string{"start", "exit", "exit", "vanish", "cut", "wait", "wait long"}), 1, 15).Draw(rt, "steps")
+		kind := rapid.SampledFrom([]string{"able", "able", "unable", "hangs"}).Draw(rt, "kind")
 		var wrong string
-		synctest.Test(t, func(t *testing.T) { wrong = live(t, fates, steps) })
+		synctest.Test(t, func(t *testing.T) { wrong = live(t, kind, fates, steps) })
 		if wrong != "" {
 			rt.Fatal(wrong)
 		}
 	})
 }
 
-// live plays the steps and returns what is not as it should be.
-func live(t *testing.T, fates []critest.Delivery, steps []string) (wrong string) {
-	runtime, client := startCritest(t)
+// live plays the steps on a runtime that is able to stream events, or unable, or that
+// never answers the request for them, and returns what is not as it should be.
+func live(t *testing.T, kind string, fates []critest.Delivery, steps []string) (wrong string) {
+	profile := critest.Newest
+	if kind == "unable" {
+		profile = critest.Containerd16
+	}
+	runtime, client := startCritest(t, profile)
+	if kind == "hangs" {
+		runtime.Inject(critest.Fault{Method: "GetContainerEvents", Hang: true})
+	}
 	g, _ := start(t, client, pleg.Config{})
 	time.Sleep(time.Second)
 	event := 0
@@ -200,10 +209,9 @@ func live(t *testing.T, fates []critest.Delivery, steps []string) (wrong string)
 		case "wait long":
 			time.Sleep(15 * time.Second)
 		}
-		lost := g.Metrics().EventsLost > 0 && !g.Metrics().Eventful
-		within := 10*time.Second + 100*time.Millisecond
-		if lost {
-			within = time.Second + 100*time.Millisecond
+		within := time.Second + 100*time.Millisecond
+		if g.Metrics().Eventful {
+			within = 10*time.Second + 100*time.Millisecond
 		}
 		if rest := i == len(steps)-1 || i%4 == 3; rest {
 			time.Sleep(within)

@@ -28,6 +28,7 @@ func (g *Generator) relist(ctx context.Context) {
 		return
 	}
 	vanished := g.cache.relist(all, began)
+	g.logTrust()
 	g.poke()
 	for _, uid := range vanished {
 		g.cfg.OnChange(uid)
@@ -42,6 +43,18 @@ func (g *Generator) logRelist(err error) {
 	case isNewError(last, err):
 		g.log.Warn("the runtime cannot list its pods", zap.Error(err))
 	}
+}
+
+// logTrust logs when the trust in events is lost or regained.
+func (g *Generator) logTrust() {
+	doubted := g.cache.doubted()
+	switch {
+	case doubted && !g.distrust:
+		g.log.Warn("container events get lost: the runtime's pods are listed each period")
+	case !doubted && g.distrust:
+		g.log.Info("container events tell of all changes again")
+	}
+	g.distrust = doubted
 }
 
 // isNewError reports whether err is worth a line in a log that has last.
@@ -89,6 +102,7 @@ func (g *Generator) look(ctx context.Context, uid types.UID) {
 		case toList:
 			if !g.listPod(ctx, uid) {
 				g.cache.disown(uid)
+				g.reconsider()
 				return
 			}
 		case toInspect:
@@ -125,6 +139,9 @@ func (g *Generator) inspectPod(ctx context.Context, task inspection) {
 	}
 	if g.cache.endInspection(task, state, err) {
 		g.cfg.OnChange(task.uid)
+	}
+	if err != nil {
+		g.reconsider()
 	}
 }
 

@@ -41,7 +41,7 @@ type Config struct {
 	// of the next. Default 1s.
 	Period time.Duration
 	// EventPeriod is the same while the runtime's events can be trusted to tell of
-	// changes. Default 10s; never less than Period.
+	// changes. Default 10s; at most half of HealthyFor, and never less than Period.
 	EventPeriod time.Duration
 	// Inspectors is how many pods are looked at in parallel. One that takes
 	// longer than a second no longer counts. Default 4.
@@ -69,7 +69,6 @@ func (c Config) withDefaults() Config {
 	if c.EventPeriod <= 0 {
 		c.EventPeriod = 10 * time.Second
 	}
-	c.EventPeriod = max(c.EventPeriod, c.Period)
 	if c.Inspectors <= 0 {
 		c.Inspectors = 4
 	}
@@ -82,6 +81,7 @@ func (c Config) withDefaults() Config {
 	if c.HealthyFor <= 0 {
 		c.HealthyFor = 3 * time.Minute
 	}
+	c.EventPeriod = max(min(c.EventPeriod, c.HealthyFor/2), c.Period)
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
@@ -99,8 +99,11 @@ type Generator struct {
 	cache cache
 	// wake says that the cache's queue may hold pods to look at.
 	wake chan struct{}
-	// now says that all pods are to be listed before the period is over.
-	now chan struct{}
+	// doubt says that the long period between two listings of all pods may have
+	// become too long.
+	doubt chan struct{}
+	// distrust is what the log says of the events last; Run's goroutine has it.
+	distrust bool
 }
 
 // New returns a generator that observes the runtime; one that is an Eventer too is
@@ -115,7 +118,7 @@ func New(runtime Runtime, cfg Config) *Generator {
 		log:     cfg.Logger.Named("pleg"),
 		cache:   cache{pods: map[types.UID]*pod{}, relisted: make(chan struct{}), suspects: map[types.UID]suspect{}},
 		wake:    make(chan struct{}, 1),
-		now:     make(chan struct{}, 1),
+		doubt:   make(chan struct{}, 1),
 	}
 }
 
@@ -136,19 +139,23 @@ func (g *Generator) Run(ctx context.Context) error {
 	return nil
 }
 
-// rest waits until all pods are to be listed again: for a period, or less when the
-// stream of events was opened or broke.
+// rest waits until all pods are to be listed again: for a period from now on, a short
+// one as soon as events do not do.
 func (g *Generator) rest(ctx context.Context) {
-	period := g.cfg.Period
-	if g.cache.eventful() {
-		period = g.cfg.EventPeriod
-	}
-	timer := time.NewTimer(period)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-g.now:
+	long := time.NewTimer(g.cfg.EventPeriod)
+	defer long.Stop()
+	short := time.NewTimer(g.cfg.Period)
+	defer short.Stop()
+	for isShortOver := false; !isShortOver || g.cache.eventful(); {
+		select {
+		case <-ctx.Done():
+			return
+		case <-long.C:
+			return
+		case <-short.C:
+			isShortOver = true
+		case <-g.doubt:
+		}
 	}
 }
 
@@ -234,7 +241,7 @@ type Metrics struct {
 	// took, and Relisting how long the one under way has taken so far, zero if none is.
 	Relists               int
 	LastRelist, Relisting time.Duration
-	// Streams is how often a stream of events was opened, Events how many came, and of
+	// Streams is how often a stream of events was asked for, Events how many came, and of
 	// them EventsCoalesced those of a pod that was about to be listed anyway.
 	Streams, Events, EventsCoalesced int
 	// EventsLost are the changes that a listing of all pods found and no event was of.

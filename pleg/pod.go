@@ -41,8 +41,8 @@ type pod struct {
 	records []record
 	listed  mark
 	changed mark
-	// announced is when the last event of the pod came.
-	announced time.Time
+	// announced is of the first listing to begin after the last event of the pod.
+	announced int64
 
 	// What inspections said: state is right for every listing up to seen. err is
 	// why the newest inspection failed, and failed the listing that it was for.
@@ -104,6 +104,9 @@ func (p *pod) learnsFrom(found listing, m mark) bool {
 	return m.after(p.listed) && !found.matches(p.records) && isNews(p.records, found.records())
 }
 
+// isAnnouncedSince reports whether an event of the pod came after that listing began.
+func (p *pod) isAnnouncedSince(m mark) bool { return p.announced > m.seq }
+
 // vanish makes the pod one that the runtime does not know: there is nothing to
 // inspect.
 func (p *pod) vanish(m mark) {
@@ -117,6 +120,10 @@ func (p *pod) vanish(m mark) {
 func (p *pod) due() bool {
 	return p.stale && (p.err == nil || p.listed.after(p.failed))
 }
+
+// isForgotten reports whether a listing of the pod was asked for and failed, so that
+// nobody but the next listing of all pods makes up for it.
+func (p *pod) isForgotten() bool { return !p.owned && p.asked > p.listed.seq }
 
 // inspection is the task to ask for the status of each record of a pod.
 type inspection struct {

@@ -10,6 +10,10 @@ import (
 // it is trusted again.
 const proofs = 10
 
+// settling is how long a stream of events may not have begun yet though it seems open:
+// a client calls it open when the request for it is on its way.
+const settling = 500 * time.Millisecond
+
 // trust is what is thought of the runtime's stream of events. As long as it is
 // trusted, all pods are listed rarely: what happens is learnt from events.
 //
@@ -18,13 +22,10 @@ const proofs = 10
 // that no event was of. Then the stream is not trusted, and all pods are listed each
 // period, until it has told of some changes in a row.
 type trust struct {
-	openSince time.Time // zero: there is no stream
+	openSince time.Time // surely; zero: there is no stream
 	doubted   bool
 	proven    int // changes in a row that an event was of, since the last that none was of
 }
-
-// trusted reports whether changes are learnt from events.
-func (t *trust) trusted() bool { return !t.openSince.IsZero() && !t.doubted }
 
 // covers reports whether the stream was open at that time and has been since.
 func (t *trust) covers(since time.Time) bool {
@@ -43,20 +44,18 @@ func (t *trust) proved() {
 func (t *trust) failed() { t.doubted, t.proven = true, 0 }
 
 // suspect is a change that a listing of all pods found before an event told of it,
-// which may still come. since is when the listing before began, after which the
-// change has happened.
+// which may still come. since is of the listing before, after the beginning of which
+// the change has happened.
 type suspect struct {
-	since time.Time
+	since mark
 }
 
 // suspectIfNews notes what a listing of all pods is the first to find, though events
 // should have told of it. mu must be held.
 func (c *cache) suspectIfNews(p *pod, found listing, m mark) {
-	since := c.listed.at
-	if c.listed.seq == 0 || !c.trust.covers(since) || !p.learnsFrom(found, m) {
-		return
+	if c.listed.seq > 0 && c.trust.covers(c.listed.at) && p.learnsFrom(found, m) {
+		c.suspects[p.uid] = suspect{since: c.listed}
 	}
-	c.suspects[p.uid] = suspect{since: since}
 }
 
 // judgeSuspects takes the changes that the last listing of all pods was the first to
@@ -67,9 +66,9 @@ func (c *cache) judgeSuspects() {
 		p := c.pods[uid]
 		switch {
 		case p == nil: // gone, and with it what events said
-		case p.announced.After(s.since):
+		case p.isAnnouncedSince(s.since):
 			c.trust.proved()
-		case c.trust.covers(s.since):
+		case c.trust.covers(s.since.at):
 			c.trust.failed()
 			c.metrics.EventsLost++
 		}
@@ -86,7 +85,7 @@ func (c *cache) announce(uid types.UID) bool {
 		return false
 	}
 	p := c.pod(uid)
-	p.announced = time.Now()
+	p.announced = c.seq + 1
 	if p.owned && p.asked > p.listed.seq {
 		c.metrics.EventsCoalesced++
 	}
@@ -98,21 +97,26 @@ func (c *cache) announce(uid types.UID) bool {
 func (c *cache) streamOpened() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.trust.openSince = time.Now()
+	c.trust.openSince = time.Now().Add(settling)
 	c.metrics.Streams++
 }
 
-// streamBroke reports whether there was one.
-func (c *cache) streamBroke() bool {
+func (c *cache) streamBroke() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	was := !c.trust.openSince.IsZero()
 	c.trust.openSince = time.Time{}
-	return was
 }
 
-// eventful reports whether changes are learnt from events. It is not so while one is in
-// doubt, nor while something failed that is tried again with each listing of all pods.
+// doubted reports whether events were lost, and have not proved themselves since.
+func (c *cache) doubted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.trust.doubted
+}
+
+// eventful reports whether changes since the last listing of all pods are learnt from
+// events. It is not so while one is in doubt, nor while something failed that is tried
+// again with each listing of all pods.
 func (c *cache) eventful() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,11 +124,11 @@ func (c *cache) eventful() bool {
 }
 
 func (c *cache) isEventful() bool {
-	if !c.trust.trusted() || len(c.suspects) > 0 || c.listErr != nil {
+	if c.trust.doubted || !c.trust.covers(c.listed.at) || len(c.suspects) > 0 || c.listErr != nil {
 		return false
 	}
 	for _, p := range c.pods {
-		if p.err != nil {
+		if p.err != nil || p.isForgotten() {
 			return false
 		}
 	}

@@ -74,7 +74,20 @@ func (g *generator) observed(c container, previous corev1.ContainerStatus, runs 
 		status.State.Waiting = &corev1.ContainerStateWaiting{}
 	}
 	status.LastTerminationState.Terminated = g.lastTermination(previous, runs)
+	if c.role == initOnce && g.beginsAnew(newest) {
+		status.LastTerminationState.Terminated, status.State = status.State.Terminated, g.notCreated()
+	}
 	return status
+}
+
+// beginsAnew reports whether an init container that has ended is to run again: the pod
+// has got another sandbox since, in which nothing has come so far.
+func (g *generator) beginsAnew(ended *cri.Container) bool {
+	if !ended.Exited() || len(g.State.Sandboxes) == 0 || g.Pod.DeletionTimestamp != nil || g.Finished || g.pastInit() {
+		return false
+	}
+	newest := g.State.Sandboxes[0]
+	return newest.GetState() == runtimeapi.PodSandboxState_SANDBOX_READY && newest.GetId() != ended.SandboxID
 }
 
 // setUnknown sets the state of a container that the runtime has lost track of.

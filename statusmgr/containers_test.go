@@ -496,3 +496,22 @@ func TestFinishedPodHasAnEndForEachContainerThatRan(t *testing.T) {
 		assert.NotNil(t, container(status, "e").State.Waiting)
 	})
 }
+
+// A new sandbox is initialized anew: how an init container ended in the one before
+// decides nothing any more, and is its last state.
+func TestAnInitContainerOfAnEarlierSandboxIsStillToRun(t *testing.T) {
+	pod := newPod(onFailure, "init:i", "app")
+	pod.Spec.InitContainers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
+	before := statusmgr.Generate(input(pod, observed("i#0 running")))
+	state := observed("i#0 exited 143")
+	state.Sandboxes = append([]*runtimeapi.PodSandboxStatus{sandbox(1, "10.0.0.6")}, state.Sandboxes...)
+	status := then(before, input(pod, state))
+	i := container(status, "i")
+	assert.Equal(t, pending, status.Phase)
+	require.NotNil(t, i.State.Waiting)
+	assert.EqualValues(t, 143, i.LastTerminationState.Terminated.ExitCode)
+
+	notReady := state.Sandboxes[0]
+	notReady.State = runtimeapi.PodSandboxState_SANDBOX_NOTREADY
+	assert.NotNil(t, container(then(before, input(pod, state)), "i").State.Terminated, "a sandbox that is lost begins nothing")
+}

@@ -117,8 +117,10 @@ func initPhase(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodPhase {
 	return phase
 }
 
+// failedForGood reports whether an init container has failed and does not run again; one
+// that waits does, however it ended before.
 func failedForGood(pod *corev1.Pod, c container, status corev1.ContainerStatus) bool {
-	ended := lastEnd(status)
+	ended := status.State.Terminated
 	return ended != nil && hasFailed(c, ended) && !mayRestart(pod, c, ended)
 }
 

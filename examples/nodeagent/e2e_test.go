@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,6 +73,7 @@ func TestE2E(t *testing.T) {
 				{"an ephemeral container joins a running pod", debuggedPod},
 				{"probes end, restart and hide containers", probedPod},
 				{"readiness outlives the agent", readyOverRestart},
+				{"a rule restarts all containers", restartedAsAWhole},
 				{"short of memory, the node evicts who exceeds its request", shortOfMemory},
 				{"short of disk, the node evicts who fills it", shortOfDisk},
 				{"a hundred pods at once, and one that cannot start", manyPods},
@@ -155,11 +157,18 @@ func (b *board) cgroups() []string {
 	return all
 }
 
-// clearCgroups removes what agents leave.
+// clearCgroups removes what agents leave, and kills what the runtime has lost track of
+// when the start of a sandbox was torn.
 func (b *board) clearCgroups() {
 	b.await(30*time.Second, "no cgroup is left", func() bool {
 		all := b.cgroups()
 		for _, cgroup := range slices.Backward(all) {
+			processes, _ := os.ReadFile(filepath.Join(cgroup, "cgroup.procs"))
+			for _, pid := range strings.Fields(string(processes)) {
+				if number, err := strconv.Atoi(pid); err == nil {
+					_ = syscall.Kill(number, syscall.SIGKILL)
+				}
+			}
 			_ = os.Remove(cgroup)
 		}
 		return len(all) == 0

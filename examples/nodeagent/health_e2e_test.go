@@ -109,6 +109,7 @@ func readyOverRestart(b *board) {
 	b.awaitLines(10*time.Second, "health Running 1/1 0")
 	since := b.condition(corev1.PodReady).LastTransitionTime
 
+	time.Sleep(6 * time.Second) // what changes within five seconds is one write of the store
 	agent.kill()
 	b.start()
 	seen := map[string]bool{}
@@ -123,4 +124,54 @@ func readyOverRestart(b *board) {
 	assert.Len(b.t, b.containers("health"), 1)
 	b.inWeb("health", "rm", "/www/ready")
 	b.awaitLines(10*time.Second, "health Running 0/1 0")
+}
+
+// A pod whose container app asks once for a restart of all.
+const restartedPod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, uid: uid-NAME}
+spec:
+  restartPolicy: Never
+  volumes: [{name: data, emptyDir: {}}]
+  initContainers:
+    - {name: init, image: IMAGE, command: [echo, begins]}
+  containers:
+    - name: app
+      image: IMAGE
+      command: [sh, -c, 'test -f /data/done && exec sleep 100000; touch /data/done; sleep 2; exit 42']
+      volumeMounts: [{name: data, mountPath: /data}]
+      restartPolicy: Never
+      restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [42]}}]
+    - {name: helper, image: IMAGE, command: [sleep, "100000"]}
+    - {name: short, image: IMAGE, command: [sh, -c, 'sleep 1']}
+`
+
+func restartedAsAWhole(b *board) {
+	b.write("web.yaml", manifest(restartedPod, "web"))
+	b.start()
+	var pod corev1.Pod
+	b.await(60*time.Second, "all were restarted", func() bool {
+		for _, pod = range b.pods() {
+			if len(pod.Status.ContainerStatuses) == 3 && pod.Status.ContainerStatuses[0].RestartCount == 1 &&
+				pod.Status.ContainerStatuses[2].State.Terminated != nil {
+				return true
+			}
+		}
+		return false
+	})
+	assert.Equal(b.t, corev1.PodRunning, pod.Status.Phase)
+	for i, code := range []int32{42, 137, 0} { // app, helper, short
+		status := pod.Status.ContainerStatuses[i]
+		assert.EqualValues(b.t, 1, status.RestartCount, status.Name)
+		require.NotNil(b.t, status.LastTerminationState.Terminated, status.Name)
+		assert.Equal(b.t, code, status.LastTerminationState.Terminated.ExitCode, status.Name)
+	}
+	assert.EqualValues(b.t, 1, pod.Status.InitContainerStatuses[0].RestartCount)
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.AllContainersRestarting {
+			assert.Equal(b.t, corev1.ConditionFalse, c.Status)
+		}
+	}
+	assert.Len(b.t, b.containers("web"), 4)
 }

@@ -191,19 +191,24 @@ func TestRestartCountGoesOnAfterAReboot(t *testing.T) {
 	}
 }
 
+// restartsAllOn42 makes the exit code 42 of the container a reason to restart all.
+func restartsAllOn42(c *corev1.Container) {
+	c.RestartPolicy = new(corev1.ContainerRestartPolicyNever)
+	c.RestartPolicyRules = []corev1.ContainerRestartRule{{
+		Action: corev1.ContainerRestartRuleActionRestartAllContainers,
+		ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{
+			Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
+		},
+	}}
+}
+
 // A pod that never restarts anything begins anew as a whole when a rule says so, and
 // its restarts are counted, whoever forgets in between.
 func TestARuleRestartsAllContainers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pod := podNamed("web", corev1.RestartPolicyNever, "app", "helper")
 		pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "init"}}
-		pod.Spec.Containers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
-		pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
-			Action: corev1.ContainerRestartRuleActionRestartAllContainers,
-			ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{
-				Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
-			},
-		}}
+		restartsAllOn42(&pod.Spec.Containers[0])
 		s := &survivor{up: newCloud(pod), node: newNode(t, critest.Config{Scripts: []critest.Script{
 			{Container: "init", Runs: []critest.Run{{Duration: time.Second}}},
 			{Container: "app", Runs: []critest.Run{{Duration: 5 * time.Second, ExitCode: 42}, {Duration: 5 * time.Second, ExitCode: 42}, {}}},
@@ -251,13 +256,7 @@ func TestARestartOfAllSurvives(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					pod := podNamed("web", corev1.RestartPolicyNever, "app", "stubborn", "done")
 					pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "init", RestartPolicy: new(corev1.ContainerRestartPolicyOnFailure)}}
-					pod.Spec.Containers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
-					pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
-						Action: corev1.ContainerRestartRuleActionRestartAllContainers,
-						ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{
-							Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
-						},
-					}}
+					restartsAllOn42(&pod.Spec.Containers[0])
 					s := &survivor{up: newCloud(pod), node: newNode(t, critest.Config{Scripts: []critest.Script{
 						{Container: "init", Runs: []critest.Run{{Duration: time.Second}}},
 						{Container: "stubborn", Runs: []critest.Run{{Term: critest.Term{Ignore: true}}}},
@@ -288,13 +287,7 @@ func TestARestartOfAllSurvives(t *testing.T) {
 func TestRestartsOfAllLeaveNoPileOfLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pod := podNamed("web", corev1.RestartPolicyNever, "app", "helper")
-		pod.Spec.Containers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
-		pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
-			Action: corev1.ContainerRestartRuleActionRestartAllContainers,
-			ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{
-				Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
-			},
-		}}
+		restartsAllOn42(&pod.Spec.Containers[0])
 		words := []critest.Log{{Text: "hello"}}
 		s := &survivor{up: newCloud(pod), node: newNode(t, critest.Config{Scripts: []critest.Script{
 			{Container: "app", Runs: []critest.Run{{Duration: 5 * time.Second, ExitCode: 42, Logs: words}}},
@@ -323,13 +316,7 @@ func TestARestartOfAllThatStopsNothingGoesOnAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				pod := podNamed("web", corev1.RestartPolicyNever, "app")
-				pod.Spec.Containers[0].RestartPolicy = new(corev1.ContainerRestartPolicyNever)
-				pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
-					Action: corev1.ContainerRestartRuleActionRestartAllContainers,
-					ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{
-						Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
-					},
-				}}
+				restartsAllOn42(&pod.Spec.Containers[0])
 				place(&pod.Spec)
 				s := &survivor{up: newCloud(pod), node: newNode(t, critest.Config{Scripts: []critest.Script{
 					{Container: "app", Runs: []critest.Run{{Duration: 5 * time.Second, ExitCode: 42}, {}}},
