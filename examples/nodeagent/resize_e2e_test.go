@@ -26,6 +26,7 @@ func refusedResize(b *board) {
 
 	edit("1000", "96Mi")
 	awaitReason(corev1.PodResizePending, "Infeasible")
+	time.Sleep(6 * time.Second) // the store has written the status by then
 	agent.kill()
 	b.start()
 	awaitReason(corev1.PodResizePending, "Infeasible")
