@@ -71,6 +71,7 @@ sanity:
 bench: e2e-deps
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	EDGED_CONTAINERD_DIR=$(CONTAINERD) $(GO) test -tags e2e -run '^$$' -bench "BenchmarkStart|BenchmarkRestart" -benchtime 1x -timeout 30m ./examples/nodeagent
+	EDGED_CONTAINERD_DIR=$(CONTAINERD) $(GO) test -tags e2e -run '^$$' -bench BenchmarkDeath -benchtime 1x -timeout 10m ./pleg
 
 # The main job, with the in-memory runtime.
 run:
