@@ -136,3 +136,28 @@ func TestAnIdleNodeWritesNothing(t *testing.T) {
 		assert.Equal(t, before, filesOf(t, n.opts.root), "offline neither")
 	})
 }
+
+// The secrets that a pod names for its images come from the store, too.
+func TestPullSecretsComeFromTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, critest.Config{})
+		up := metatest.New()
+		pod := podNamed("web", corev1.RestartPolicyAlways, "app")
+		pod.Spec.Containers[0].Image = "registry.example.org/app"
+		pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "registry"}}
+		up.Put(pod, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "registry"}, Type: corev1.SecretTypeDockerConfigJson,
+			Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths": {"registry.example.org": {"username": "me", "password": "word"}}}`)},
+		})
+		agent := n.start(up)
+		time.Sleep(10 * time.Second)
+		require.True(t, agent.allRunning(1), agent.table())
+		var users []string
+		for _, call := range n.runtime.Calls() {
+			if request, ok := call.Request.(*runtimeapi.PullImageRequest); ok {
+				users = append(users, request.GetAuth().GetUsername())
+			}
+		}
+		assert.Equal(t, []string{"me"}, users)
+	})
+}
