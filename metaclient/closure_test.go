@@ -66,12 +66,12 @@ func TestPodWhoseObjectsCannotBeHadHoldsUpNobodyAndIsNotLost(t *testing.T) {
 		cloud := metatest.New()
 		cloud.Put(uses("stuck", "c", ""), pod("free"), configMap("c", "1"))
 		up := &stubborn{Cloud: cloud}
+		up.refuse.Store(true)
 		var rec recorder
 		var seen changes
 		c := mustOpen(t, storePath(t), up, metaclient.Config{OnPods: rec.onPods, OnObject: seen.onObject, CacheAfter: time.Hour})
 		stop := start(t, c)
 		defer stop()
-		up.refuse.Store(true)
 		time.Sleep(1999 * time.Millisecond)
 		synctest.Wait()
 		require.Empty(t, rec.all())
