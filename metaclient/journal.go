@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/types"
@@ -67,7 +66,8 @@ func planReport(r store.Reader, report report) []store.Change {
 }
 
 // journal stores reports until ctx ends: what comes within Config.FlushAfter in one
-// commit. It wakes only when there is something to write.
+// commit, or at once if a report must not wait. It wakes only when there is something
+// to write.
 func (c *Client) journal(ctx context.Context) {
 	failures := 0
 	for {
@@ -83,7 +83,7 @@ func (c *Client) journal(ctx context.Context) {
 		if failures > 0 {
 			wait = max(wait, retryDelay(failures))
 		}
-		if !c.pause(ctx, wait) {
+		if !sleep(ctx, wait, c.urgent) {
 			return
 		}
 		if err := c.flush(); err != nil {
@@ -93,19 +93,6 @@ func (c *Client) journal(ctx context.Context) {
 		}
 		failures = 0
 	}
-}
-
-// pause waits, but not while a report is there that must not wait.
-func (c *Client) pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-	case <-c.urgent:
-	}
-	return true
 }
 
 // reload loads the reports that the upstream had not acknowledged when the store

@@ -3,7 +3,6 @@ package metaclient
 import (
 	"context"
 	"math/rand/v2"
-	"time"
 
 	"go.uber.org/zap"
 )
@@ -26,7 +25,7 @@ func (c *Client) send(ctx context.Context) {
 			case <-ctx.Done():
 			case <-changed:
 				if c.cfg.ReplayWithin > 0 {
-					sleep(ctx, rand.N(c.cfg.ReplayWithin))
+					sleep(ctx, rand.N(c.cfg.ReplayWithin), nil)
 				}
 			}
 			continue
@@ -58,7 +57,7 @@ func (c *Client) send(ctx context.Context) {
 			level = zap.WarnLevel
 		}
 		c.log.Log(level, "upstream does not take a report, will retry", zap.Stringer("report", r), zap.Error(err))
-		sleepOr(ctx, retryDelay(failures), changed)
+		sleep(ctx, retryDelay(failures), changed)
 	}
 }
 
@@ -72,15 +71,5 @@ func (c *Client) sendOne(ctx context.Context, r report) error {
 		return c.nodes.ReportNode(ctx, r.node)
 	default:
 		return c.events.ReportEvent(ctx, r.event)
-	}
-}
-
-func sleepOr(ctx context.Context, d time.Duration, or <-chan struct{}) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-or:
 	}
 }

@@ -44,7 +44,7 @@ func (c *Client) watch(ctx context.Context, deliveries chan<- delivery) {
 			level = zap.WarnLevel
 		}
 		c.log.Log(level, "upstream watch failed, will retry", zap.Error(err), zap.Duration("wait", wait))
-		if !sleep(ctx, wait) {
+		if !sleep(ctx, wait, nil) {
 			return
 		}
 	}
@@ -84,13 +84,16 @@ func retryDelay(failures int) time.Duration {
 	return full/2 + rand.N(full/2)
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
+// sleep lasts for d, or until there is something in wake, which may be nil. It
+// reports whether ctx lasted.
+func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
-		return true
+	case <-wake:
 	}
+	return true
 }
