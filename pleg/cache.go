@@ -32,8 +32,11 @@ type cache struct {
 	listErr  error
 	relisted chan struct{} // closed and replaced with each good listing
 
-	trust    trust
-	suspects map[types.UID]suspect
+	trust trust
+	// suspects are the pods of which a listing of all pods found a change before an
+	// event told of it, which may still come. The mark is of the listing before, after
+	// the beginning of which the change has happened.
+	suspects map[types.UID]mark
 
 	metrics        Metrics
 	relistingSince time.Time
@@ -61,13 +64,16 @@ func (c *cache) relist(all listing, m mark) (tell []types.UID) {
 	defer c.mu.Unlock()
 	c.judgeSuspects()
 	for uid, found := range all.byPod() {
-		p := c.pod(uid)
-		c.suspectIfNews(p, found, m)
-		p.observe(found, m)
+		if learnt, _ := c.pod(uid).observe(found, m); learnt {
+			c.suspect(uid)
+		}
 	}
 	for uid, p := range c.pods {
-		c.suspectIfNews(p, nil, m)
-		if p.observe(nil, m) {
+		learnt, vanished := p.observe(nil, m)
+		if learnt {
+			c.suspect(uid)
+		}
+		if vanished {
 			tell = append(tell, uid)
 		}
 		switch {
@@ -98,10 +104,12 @@ func (c *cache) observe(uid types.UID, found listing, m mark) (tell bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.pod(uid)
-	if p.learnsFrom(found, m) && p.isAnnouncedSince(p.listed) {
+	before := p.listed
+	learnt, vanished := p.observe(found, m)
+	if learnt && p.isAnnouncedSince(before) {
 		c.trust.proved()
 	}
-	return p.observe(found, m)
+	return vanished
 }
 
 // pod returns the pod, a new one if need be. mu must be held.
@@ -169,7 +177,7 @@ func (c *cache) next(uid types.UID) (work, inspection) {
 	defer c.mu.Unlock()
 	p := c.pods[uid]
 	switch {
-	case p.asked > p.listed.seq:
+	case p.toBeListed():
 		return toList, inspection{}
 	case p.due():
 		return toInspect, p.beginInspection()

@@ -116,7 +116,7 @@ func New(runtime Runtime, cfg Config) *Generator {
 		eventer: eventer,
 		cfg:     cfg,
 		log:     cfg.Logger.Named("pleg"),
-		cache:   cache{pods: map[types.UID]*pod{}, relisted: make(chan struct{}), suspects: map[types.UID]suspect{}},
+		cache:   cache{pods: map[types.UID]*pod{}, relisted: make(chan struct{}), suspects: map[types.UID]mark{}},
 		wake:    make(chan struct{}, 1),
 		doubt:   make(chan struct{}, 1),
 	}

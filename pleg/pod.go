@@ -74,34 +74,29 @@ func newPod(uid types.UID, relisted mark) *pod {
 	return p
 }
 
-// observe takes over what a listing says of the pod, and reports whether it is to
-// be told that the pod has vanished. A listing that began before one that was
-// taken over already says nothing new.
-func (p *pod) observe(found listing, m mark) (tell bool) {
+// observe takes over what a listing says of the pod. It reports whether somebody has
+// to look at what is learnt, and whether it is to be told that the pod has vanished. A
+// listing that began before one that was taken over already says nothing new.
+func (p *pod) observe(found listing, m mark) (learnt, vanished bool) {
 	if !m.after(p.listed) {
-		return false
+		return false, false
 	}
 	defer p.wakeWaiters()
 	p.listed = m
 	p.namespace, p.name = found.podName()
 	if !found.matches(p.records) {
 		records := found.records()
-		p.news = p.news || isNews(p.records, records)
+		learnt = isNews(p.records, records)
+		p.news = p.news || learnt
 		p.records, p.changed, p.stale = records, m, true
 	}
 	if len(found) == 0 {
 		p.vanish(m)
-		tell, p.news = p.news, false
+		vanished, p.news = p.news, false
 	} else if !p.stale && !p.inspecting {
 		p.seen = m
 	}
-	return tell
-}
-
-// learnsFrom reports whether a listing says something of the pod that somebody has to
-// look at.
-func (p *pod) learnsFrom(found listing, m mark) bool {
-	return m.after(p.listed) && !found.matches(p.records) && isNews(p.records, found.records())
+	return learnt, vanished
 }
 
 // isAnnouncedSince reports whether an event of the pod came after that listing began.
@@ -123,7 +118,10 @@ func (p *pod) due() bool {
 
 // isForgotten reports whether a listing of the pod was asked for and failed, so that
 // nobody but the next listing of all pods makes up for it.
-func (p *pod) isForgotten() bool { return !p.owned && p.asked > p.listed.seq }
+func (p *pod) isForgotten() bool { return !p.owned && p.toBeListed() }
+
+// toBeListed reports whether a listing of the pod was asked for and is still to come.
+func (p *pod) toBeListed() bool { return p.asked > p.listed.seq }
 
 // inspection is the task to ask for the status of each record of a pod.
 type inspection struct {

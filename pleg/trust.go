@@ -43,32 +43,25 @@ func (t *trust) proved() {
 // failed counts a change that no event was of.
 func (t *trust) failed() { t.doubted, t.proven = true, 0 }
 
-// suspect is a change that a listing of all pods found before an event told of it,
-// which may still come. since is of the listing before, after the beginning of which
-// the change has happened.
-type suspect struct {
-	since mark
-}
-
-// suspectIfNews notes what a listing of all pods is the first to find, though events
-// should have told of it. mu must be held.
-func (c *cache) suspectIfNews(p *pod, found listing, m mark) {
-	if c.listed.seq > 0 && c.trust.covers(c.listed.at) && p.learnsFrom(found, m) {
-		c.suspects[p.uid] = suspect{since: c.listed}
+// suspect notes a change that a listing of all pods is the first to find, though
+// events should have told of it. mu must be held.
+func (c *cache) suspect(uid types.UID) {
+	if c.listed.seq > 0 && c.trust.covers(c.listed.at) {
+		c.suspects[uid] = c.listed
 	}
 }
 
 // judgeSuspects takes the changes that the last listing of all pods was the first to
 // find: the event of each has come since, or was lost. mu must be held.
 func (c *cache) judgeSuspects() {
-	for uid, s := range c.suspects {
+	for uid, since := range c.suspects {
 		delete(c.suspects, uid)
 		p := c.pods[uid]
 		switch {
 		case p == nil: // gone, and with it what events said
-		case p.isAnnouncedSince(s.since):
+		case p.isAnnouncedSince(since):
 			c.trust.proved()
-		case c.trust.covers(s.since.at):
+		case c.trust.covers(since.at):
 			c.trust.failed()
 			c.metrics.EventsLost++
 		}
@@ -86,7 +79,7 @@ func (c *cache) announce(uid types.UID) bool {
 	}
 	p := c.pod(uid)
 	p.announced = c.seq + 1
-	if p.owned && p.asked > p.listed.seq {
+	if p.owned && p.toBeListed() {
 		c.metrics.EventsCoalesced++
 	}
 	c.ask(p, c.seq)
