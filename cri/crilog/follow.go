@@ -113,6 +113,9 @@ func (r *reader) openNext() (source, error) {
 // That one is found by its identity or, if it was compressed meanwhile, by how it
 // begins. If it was deleted, what follows is what begins later.
 func (r *reader) next() string {
+	if r.isFile(r.path) {
+		return ""
+	}
 	files := append(rotated(r.path), r.path)
 	for _, isOpen := range []func(string) bool{r.isFile, r.beginsAlike} {
 		if i := slices.IndexFunc(files, isOpen); i >= 0 {
