@@ -233,7 +233,7 @@ func (m *Manager) warn(ctx context.Context, what string, err error) {
 func (m *Manager) evictFor(ctx context.Context, t Threshold, amount Amount) {
 	pods := m.cfg.Active()
 	usage := m.usage(ctx, pods, t.Signal.isDisk())
-	ownImageFs := m.meter.OwnImageFs(ctx)
+	ownImageFs := t.Signal.isDisk() && m.meter.OwnImageFs(ctx)
 	candidates := make([]candidate, 0, len(pods))
 	for _, pod := range pods {
 		if m.cfg.Evict == nil || m.cfg.Critical(pod) {

@@ -50,11 +50,9 @@ func containerUse(signal Signal, usage ContainerUsage) (int64, bool) {
 }
 
 func requestOf(pod *corev1.Pod, container string, name corev1.ResourceName) resource.Quantity {
-	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range containers {
-			if containers[i].Name == container {
-				return containers[i].Resources.Requests[name]
-			}
+	for _, c := range podContainers(pod) {
+		if c.Name == container {
+			return c.Resources.Requests[name]
 		}
 	}
 	return resource.Quantity{}
