@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -166,14 +167,7 @@ func (m *Manager) yield(ctx context.Context, running *sync.WaitGroup, l *lane) {
 }
 
 // has reports whether the worker is still one of the pod's.
-func (p *pod) has(w *worker) bool {
-	for _, other := range p.workers {
-		if other == w {
-			return true
-		}
-	}
-	return false
-}
+func (p *pod) has(w *worker) bool { return slices.Contains(p.workers, w) }
 
 // check is one check in flight, with what it began with.
 type check struct {

@@ -125,12 +125,7 @@ func (g *generator) disruptionCondition(status *corev1.PodStatus) *corev1.PodCon
 	if g.Failure != nil && g.Failure.Disruption != "" && status.Phase == corev1.PodFailed {
 		return &corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue, Reason: g.Failure.Disruption, Message: g.Failure.Message}
 	}
-	said := cmp.Or(conditionOf(g.Pod.Status.Conditions, kind), conditionOf(g.previous.Conditions, kind))
-	if said == nil {
-		return nil
-	}
-	kept := *said
-	return &kept
+	return cmp.Or(conditionOf(g.Pod.Status.Conditions, kind), conditionOf(g.previous.Conditions, kind))
 }
 
 // sandboxCondition is False whenever the worker has to replace the sandbox
