@@ -22,9 +22,9 @@ import (
 type records struct {
 	folder string
 
-	mu      sync.Mutex // guards the fields below, not the files
-	intents map[string]*intent
-	writing sync.Mutex // held while a record is read and written
+	mu      sync.Mutex         // guards the fields below, and the removal of notes
+	intents map[string]*intent // by full name
+	writing sync.Mutex         // held while a record is read and written
 }
 
 // intent is a name that is being pulled.
@@ -74,7 +74,7 @@ func repository(image string) string {
 	return named.Name()
 }
 
-// begin notes that the image is about to be pulled.
+// begin notes that the image with this full name is about to be pulled.
 func (r *records) begin(name string) error {
 	if r.folder == "" {
 		return nil
@@ -108,6 +108,17 @@ func (r *records) leave(name string) (last, stale bool) {
 	}
 	delete(r.intents, name)
 	return true, current.stale
+}
+
+// settled removes the note of a pull that has ended, unless somebody pulls the image
+// again.
+func (r *records) settled(name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.intents[name] != nil {
+		return nil
+	}
+	return remove(r.intentFile(name))
 }
 
 // add notes that the image was pulled by the name with the credentials.

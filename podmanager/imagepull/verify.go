@@ -38,7 +38,7 @@ func (p *Puller) mayHave(ctx context.Context, r *request, image *runtimeapi.Imag
 
 // recorded pulls, and records with what.
 func (p *Puller) recorded(ctx context.Context, r *request) (*runtimeapi.Image, *Error) {
-	name := r.spec.Image
+	name := fullName(r.spec.Image)
 	if err := p.records.begin(name); err != nil {
 		return nil, p.failed(r, err)
 	}
@@ -52,7 +52,7 @@ func (p *Puller) recorded(ctx context.Context, r *request) (*runtimeapi.Image, *
 	}
 	last, stale := p.records.leave(name)
 	if last && (known || failed != nil && p.broughtNothing(ctx, r, failed, stale)) {
-		if err := remove(p.records.intentFile(name)); err != nil {
+		if err := p.records.settled(name); err != nil {
 			p.log.Warn("note of pull not removed", zap.String("image", name), zap.Error(err))
 		}
 	}

@@ -189,6 +189,27 @@ func TestACrashLeadsToOneMoreProof(t *testing.T) {
 	assert.Equal(t, []string{"pulled"}, v.files())
 }
 
+// Two pods spell the name differently: what is noted for one is not for the other to
+// take away.
+func TestAPullUnderAnotherSpellingLeavesTheNote(t *testing.T) {
+	v := newVault(t)
+	digest := "@sha256:" + strings.Repeat("a", 64)
+	long, short := guarded+digest, strings.TrimSuffix(guarded, ":1")+digest
+	ctx, crash := context.WithCancel(t.Context())
+	v.runtime.pull = func(_ context.Context, image string) error {
+		if image == long {
+			v.expect("mallory meanwhile", corev1.PullIfNotPresent, short, names{"mallory"}, imagepull.ReasonPull, 1)
+			assert.Equal(t, []string{"pulling"}, v.files())
+			crash()
+		}
+		return nil
+	}
+	_, _, err := v.puller.Ensure(ctx, podWith("a", "alice"), container(long, corev1.PullIfNotPresent), nil)
+	require.ErrorIs(t, err, context.Canceled)
+	v.restart()
+	v.expect("mallory, never pulling", corev1.PullNever, long, names{"mallory"}, imagepull.ReasonNeverPull, 0)
+}
+
 func TestARuntimeThatDiesInAPullProvesNothing(t *testing.T) {
 	v := newVault(t)
 	v.runtime.admits = func(*runtimeapi.AuthConfig) error {
