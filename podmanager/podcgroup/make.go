@@ -13,8 +13,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
-
-	"github.com/edged-project/edged/podmanager/podspec"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // errNotDelegated: the controllers of a cgroup v2 are not this agent's to pass on.
@@ -82,11 +81,7 @@ func (m *Manager) passOn(found *layout, cgroup name) error {
 
 // limit sets what the pod's containers may take together; lower allows that it is
 // less than before.
-func (m *Manager) limit(found *layout, cgroup name, pod *corev1.Pod, lower bool) error {
-	want, err := podspec.PodResources(pod)
-	if err != nil {
-		return err
-	}
+func (m *Manager) limit(found *layout, cgroup name, want *runtimeapi.LinuxContainerResources, lower bool) error {
 	knobs := found.knobs(want)
 	if dir := found.byController[hugetlb]; dir != "" {
 		knobs = append(knobs, found.hugePages(filepath.Join(dir, cgroup.cgroupfs()), want)...)

@@ -144,10 +144,14 @@ func (m *Manager) ensure(ctx context.Context, pod *corev1.Pod) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := m.limit(found, cgroup, pod, isNew); err != nil {
+	want, err := podspec.PodResources(pod)
+	if err != nil {
 		return "", err
 	}
-	return cgroup.cgroupfs(), m.weighClass(found, pod)
+	if err := m.limit(found, cgroup, want, isNew); err != nil {
+		return "", err
+	}
+	return cgroup.cgroupfs(), m.weighClass(found, pod, want.CpuShares)
 }
 
 // Settle lowers the limits of the pod's cgroup to what its spec says. It is to be
@@ -173,7 +177,11 @@ func (m *Manager) settle(ctx context.Context, cgroup name, pod *corev1.Pod) erro
 	if err != nil || !found.has(cgroup) {
 		return err
 	}
-	return m.limit(found, cgroup, pod, true)
+	want, err := podspec.PodResources(pod)
+	if err != nil {
+		return err
+	}
+	return m.limit(found, cgroup, want, true)
 }
 
 // Exists reports whether the pod's cgroup is there. That of systemd always is, as
@@ -241,16 +249,12 @@ func allShares() int64 { return int64(runtime.NumCPU()) * 1024 }
 
 // weighClass gives the burstable pods the weight of their requests together.
 // Whoever writes last has seen all the pods that were there when it wrote.
-func (m *Manager) weighClass(found *layout, pod *corev1.Pod) error {
+func (m *Manager) weighClass(found *layout, pod *corev1.Pod, shares int64) error {
 	if podspec.QOSClass(pod) != corev1.PodQOSBurstable {
 		return nil
 	}
-	want, err := podspec.PodResources(pod)
-	if err != nil {
-		return err
-	}
 	m.mu.Lock()
-	m.shares[pod.UID] = want.CpuShares
+	m.shares[pod.UID] = shares
 	m.mu.Unlock()
 	return m.weighBurstable(found)
 }
