@@ -2,6 +2,7 @@ package podsync
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,7 +39,7 @@ type allocation map[string]corev1.ResourceRequirements
 // allocationOf is what the spec of the pod asks for.
 func allocationOf(pod *corev1.Pod) allocation {
 	allocated := allocation{}
-	for spec := range resizable(pod) {
+	for spec := range longLived(pod) {
 		allocated[spec.Name] = spec.Resources
 	}
 	return allocated
@@ -64,7 +65,7 @@ func remembered(status corev1.PodStatus) allocation {
 // asks for these.
 func (a allocation) apply(pod *corev1.Pod) *corev1.Pod {
 	given := pod
-	for spec := range resizable(pod) {
+	for spec := range longLived(pod) {
 		resources, known := a[spec.Name]
 		if !known || sameResources(resources, spec.Resources) {
 			continue
@@ -82,8 +83,9 @@ func sameResources(a, b corev1.ResourceRequirements) bool {
 	return equality.Semantic.DeepEqual(a.Requests, b.Requests) && equality.Semantic.DeepEqual(a.Limits, b.Limits)
 }
 
-// resizable yields the containers that the node sets resources aside for.
-func resizable(pod *corev1.Pod) func(yield func(*corev1.Container) bool) {
+// longLived yields the containers that count for the pod, and that the node sets
+// resources aside for: all but the ephemeral.
+func longLived(pod *corev1.Pod) iter.Seq[*corev1.Container] {
 	return func(yield func(*corev1.Container) bool) {
 		for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 			for i := range containers {

@@ -58,11 +58,9 @@ func (s *Syncer) warnOfBackOff(ctx context.Context, pod *corev1.Pod, waiting map
 // specOf finds a container of the pod by its name. One that is not in the spec,
 // as in that of an orphan, has a spec of its name alone.
 func specOf(pod *corev1.Pod, name string) *corev1.Container {
-	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range containers {
-			if containers[i].Name == name {
-				return &containers[i]
-			}
+	for spec := range longLived(pod) {
+		if spec.Name == name {
+			return spec
 		}
 	}
 	for i := range pod.Spec.EphemeralContainers {

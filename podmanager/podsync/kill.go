@@ -187,7 +187,7 @@ func preStopOf(pod *corev1.Pod, c *cri.Container) (*corev1.LifecycleHandler, []c
 	switch {
 	case spec.Lifecycle != nil:
 		return spec.Lifecycle.PreStop, spec.Ports
-	case !inSpec(&pod.Spec, c.Name()):
+	case !inSpec(pod, c.Name()):
 		info := c.Info()
 		return info.PreStop, info.Ports
 	default:

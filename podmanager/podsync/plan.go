@@ -147,7 +147,7 @@ func (p *planner) worthRestarting() bool {
 // failedForGood reports whether an init container has failed and may not run again.
 func (p *planner) failedForGood(init corev1.Container) bool {
 	last := p.state.Newest(init.Name)
-	return last != nil && last.Exited() && !succeeded(p.pod, &init, last) && !shouldRestart(p.pod, &init, last)
+	return last != nil && last.Exited() && !succeeded(p.pod, &init, last) && !p.shouldRestart(&init, last)
 }
 
 // planSandbox starts the pod over in a new sandbox.
@@ -191,17 +191,19 @@ func (p *planner) planContainers() {
 // whose manifest was edited in place.
 func (p *planner) stopStrangers() {
 	for _, c := range p.state.Containers {
-		if mayRun(c) && !inSpec(&p.pod.Spec, c.Name()) {
+		if mayRun(c) && !inSpec(p.pod, c.Name()) {
 			p.end(c, "Container "+c.Name()+" is not in the pod any more")
 		}
 	}
 }
 
-func inSpec(spec *corev1.PodSpec, name string) bool {
-	named := func(c corev1.Container) bool { return c.Name == name }
-	return slices.ContainsFunc(spec.Containers, named) ||
-		slices.ContainsFunc(spec.InitContainers, named) ||
-		slices.ContainsFunc(spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
+func inSpec(pod *corev1.Pod, name string) bool {
+	for spec := range longLived(pod) {
+		if spec.Name == name {
+			return true
+		}
+	}
+	return isEphemeral(pod, name)
 }
 
 // planContainer decides on one regular container of an initialized pod.
@@ -230,7 +232,7 @@ func (p *planner) planLiving(spec *corev1.Container, current *cri.Container, ini
 		}
 	case runtimeapi.ContainerState_CONTAINER_CREATED:
 	case runtimeapi.ContainerState_CONTAINER_UNKNOWN:
-		if !shouldRestart(p.pod, spec, current) {
+		if !p.shouldRestart(spec, current) {
 			p.stopLiving(current)
 			return true
 		}
@@ -243,12 +245,10 @@ func (p *planner) planLiving(spec *corev1.Container, current *cri.Container, ini
 
 // startAfterBackOff starts a container, unless its last exit is too recent.
 func (p *planner) startAfterBackOff(spec *corev1.Container, previous *cri.Container, init bool) {
-	exited := previous != nil && previous.Exited()
-	if exited && p.inBackOff(spec, previous.FinishedTime()) {
+	if hasExited(previous) && p.inBackOff(spec, previous.FinishedTime()) {
 		return
 	}
 	p.replace(spec, previous, init)
-	p.start[len(p.start)-1].again = exited
 }
 
 // inBackOff reports whether a container that ended at the given time is to wait
@@ -275,8 +275,10 @@ func (p *planner) replace(spec *corev1.Container, previous *cri.Container, init 
 	case mayRun(previous) && !p.newSandbox: // which stops everything
 		p.stopLiving(previous)
 	}
-	p.start = append(p.start, start{spec: spec, previous: previous, init: init})
+	p.start = append(p.start, start{spec: spec, previous: previous, init: init, again: hasExited(previous)})
 }
+
+func hasExited(c *cri.Container) bool { return c != nil && c.Exited() }
 
 func (p *planner) stopLiving(c *cri.Container) {
 	why := "Container " + c.Name() + " definition changed, will be restarted"

@@ -38,12 +38,12 @@ func (k KillingProbe) of(spec *corev1.Container) *corev1.Probe {
 
 // health is what is known of the pod's running containers, by ID. One that is not
 // probed yet, as after the start of the agent, has started if the last status says so.
-func (s *Syncer) health(pod *corev1.Pod, state *cri.PodState, rec *record) map[string]Health {
+func (s *Syncer) health(pod *corev1.Pod, state *cri.PodState, before corev1.PodStatus) map[string]Health {
 	found := map[string]Health{}
 	for _, c := range state.Running() {
 		health, probed := s.rooms.Health(state.UID, c.GetId())
 		if !probed {
-			health.Starting = specOf(pod, c.Name()).StartupProbe != nil && !hasStarted(lastStatus(pod, rec), c)
+			health.Starting = specOf(pod, c.Name()).StartupProbe != nil && !hasStarted(before, c)
 		}
 		if health != (Health{}) {
 			found[c.GetId()] = health
@@ -76,12 +76,6 @@ func (p *planner) planHealth(spec *corev1.Container, current *cri.Container, ini
 		}
 	}
 	p.stop = append(p.stop, stop{container: current, why: why, grace: graceAfter(p.pod, failed.of(spec)), sick: again})
-}
-
-// shouldRestart is shouldRestart of a container that a probe may have had ended: then
-// it has failed, whatever its exit code is.
-func (p *planner) shouldRestart(spec *corev1.Container, c *cri.Container) bool {
-	return shouldRestart(p.pod, spec, c) || p.pod.DeletionTimestamp == nil && p.sick[c.GetId()]
 }
 
 // noteSick notes the containers that the agent before has had ended for a failed probe:

@@ -89,7 +89,7 @@ func (p *planner) keepSidecar(spec *corev1.Container) {
 		p.startAfterBackOff(spec, p.state.Newest(spec.Name), false)
 		return
 	}
-	if !p.planLiving(spec, current, false) && shouldRestart(p.pod, spec, current) {
+	if !p.planLiving(spec, current, false) && p.shouldRestart(spec, current) {
 		p.startAfterBackOff(spec, current, false)
 	}
 }
@@ -107,7 +107,7 @@ func (p *planner) initDone(spec *corev1.Container) bool {
 	case succeeded(p.pod, spec, current):
 		return true
 	case p.planLiving(spec, current, true):
-	case shouldRestart(p.pod, spec, current):
+	case p.shouldRestart(spec, current):
 		p.startAfterBackOff(spec, current, true)
 	default:
 		p.finished = true

@@ -56,12 +56,10 @@ func (p *planner) restartsAll() (*corev1.Container, *cri.Container) {
 	if p.pod.DeletionTimestamp != nil {
 		return nil, nil
 	}
-	for _, containers := range [][]corev1.Container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
-		for i := range containers {
-			current := p.present(containers[i].Name)
-			if current != nil && ruleAction(&containers[i], current) == corev1.ContainerRestartRuleActionRestartAllContainers {
-				return &containers[i], current
-			}
+	for spec := range longLived(p.pod) {
+		current := p.present(spec.Name)
+		if current != nil && ruleAction(spec, current) == corev1.ContainerRestartRuleActionRestartAllContainers {
+			return spec, current
 		}
 	}
 	return nil, nil

@@ -29,20 +29,21 @@ func isInit(pod *corev1.Pod, spec *corev1.Container) bool {
 }
 
 // shouldRestart reports whether a container that does not run any more is to
-// run again: by its own rules, else by its own policy, else by the pod's.
-// A pod that is being deleted restarts nothing.
-func shouldRestart(pod *corev1.Pod, spec *corev1.Container, c *cri.Container) bool {
-	if pod.DeletionTimestamp != nil {
+// run again: by its own rules, else by its own policy, else by the pod's. One that
+// a probe has had ended has failed, whatever its exit code is. A pod that is being
+// deleted restarts nothing.
+func (p *planner) shouldRestart(spec *corev1.Container, c *cri.Container) bool {
+	if p.pod.DeletionTimestamp != nil {
 		return false
 	}
-	if ruleAction(spec, c) != "" {
+	if ruleAction(spec, c) != "" || p.sick[c.GetId()] {
 		return true
 	}
-	switch policyOf(pod, spec) {
+	switch policyOf(p.pod, spec) {
 	case corev1.RestartPolicyNever:
 		return false
 	case corev1.RestartPolicyOnFailure:
-		return !succeeded(pod, spec, c)
+		return !succeeded(p.pod, spec, c)
 	default:
 		return true
 	}
