@@ -238,6 +238,7 @@ func TestResyncAsksForEverythingAndBelievesIt(t *testing.T) {
 		restored.ResourceVersion = "3"
 		up.instead.Store(restored)
 		require.NoError(t, c.Resync(t.Context()))
+		synctest.Wait()
 		assert.Len(t, rec.all(), before+1, "pods, too")
 		cm, err := c.ConfigMap(t.Context(), "default", "c")
 		require.NoError(t, err)

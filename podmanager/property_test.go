@@ -130,10 +130,12 @@ func live(t *testing.T, l life) []string {
 		if o.IgnoresItsCancel {
 			cancelled = nil
 		}
-		select {
-		case <-cancelled:
-			return o, ctx.Err()
-		case <-time.After(o.Takes):
+		if o.Takes > 0 {
+			select {
+			case <-cancelled:
+				return o, ctx.Err()
+			case <-time.After(o.Takes):
+			}
 		}
 		if o.Fails {
 			return o, errBroken

@@ -224,7 +224,7 @@ func (m *Manager) retire(w *worker) {
 
 // pause waits r out and reports whether a wake came. The end of ctx ends it.
 func (w *worker) pause(ctx context.Context, r rest) bool {
-	if !sleep(ctx, r.atLeast) {
+	if !sleep(ctx, r.atLeast) || r.hurries() {
 		return false
 	}
 	timer := time.NewTimer(r.until - r.atLeast)
@@ -240,6 +240,9 @@ func (w *worker) pause(ctx context.Context, r rest) bool {
 
 // sleep reports whether it lasted to the end of d.
 func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

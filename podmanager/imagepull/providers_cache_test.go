@@ -34,10 +34,12 @@ func (a *asked) ask(ctx context.Context, request []byte) ([]byte, error) {
 	a.images = append(a.images, of.Image)
 	number := len(a.images)
 	a.mu.Unlock()
-	select {
-	case <-time.After(a.takes):
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if a.takes > 0 {
+		select {
+		case <-time.After(a.takes):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	if a.err != nil {
 		return nil, a.err
