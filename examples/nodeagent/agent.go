@@ -87,13 +87,14 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{runtime: runtime, node: thisNode(opts.nodeName), logger: logger.Named("nodeagent")}
+	a := &agent{runtime: runtime, logger: logger.Named("nodeagent")}
 	a.store, err = metaclient.Open(filepath.Join(opts.root, "store.db"), upstream, metaclient.Config{
 		OnPods: a.onPods, OnObject: a.onObject, Key: storeKey(opts), Logger: logger,
 	})
 	if err != nil {
 		return nil, err
 	}
+	a.node = thisNode(opts.nodeName, opts.root)
 	a.statuses = statusmgr.New(a.store, statusmgr.Config{OnChange: a.logChange, Logger: logger})
 	a.events = statusmgr.NewEvents(statusmgr.EventsConfig{Reporter: a.store, Host: opts.nodeName, Component: "nodeagent", Logger: logger})
 	a.observer = pleg.New(runtime, pleg.Config{OnChange: a.onChange, Logger: logger})
@@ -156,8 +157,10 @@ func (a *agent) newSyncer(opts options, logger *zap.Logger) *podsync.Syncer {
 		Root:          opts.root,
 		LogLinks:      opts.containerLogs,
 		MaxCrashDelay: opts.maxCrashDelay,
-		Sandbox:       sandboxOptions(opts, logger),
+		Sandbox:       sandboxOptions(opts),
 		Container:     containerOptions(a.node),
+		HostIPs:       hostIPs,
+		NodeDNS:       a.nodeDNS,
 		Recorder:      a.events,
 		Logger:        logger,
 	})

@@ -9,38 +9,51 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/edged-project/edged/podmanager/admission"
 	"github.com/edged-project/edged/podmanager/podspec"
 )
 
-// hostIPs returns the addresses of the node that others can reach, IPv4 first.
+// hostIPs returns the addresses of the node that others can reach now, one of each
+// family: that of the interface with the default route, else the first there is.
 func hostIPs() []string {
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
+	var ips []net.IP
+	if routed, err := utilnet.ChooseHostInterface(); err == nil {
+		ips = append(ips, routed)
 	}
-	var v4, v6 []string
+	addresses, _ := net.InterfaceAddrs() // without a list the routed one must do
 	for _, address := range addresses {
-		network, ok := address.(*net.IPNet)
-		switch {
-		case !ok || !network.IP.IsGlobalUnicast():
-		case network.IP.To4() != nil:
-			v4 = append(v4, network.IP.String())
-		default:
-			v6 = append(v6, network.IP.String())
+		if network, ok := address.(*net.IPNet); ok {
+			ips = append(ips, network.IP)
 		}
 	}
-	return append(first(v4), first(v6)...)
+	return onePerFamily(ips)
 }
 
-func first(ips []string) []string { return ips[:min(1, len(ips))] }
+// onePerFamily returns the first IPv4 and the first IPv6 address of a wider scope than
+// the link, the family that comes first, first.
+func onePerFamily(ips []net.IP) []string {
+	var chosen []string
+	seen := map[bool]bool{}
+	for _, ip := range ips {
+		v4 := ip.To4() != nil
+		if !ip.IsGlobalUnicast() || seen[v4] {
+			continue
+		}
+		seen[v4] = true
+		chosen = append(chosen, ip.String())
+	}
+	return chosen
+}
 
 // maxPods is as many as the kubelet takes by default.
 const maxPods = 110
 
-// thisNode is what pods are admitted to.
-func thisNode(name string) admission.Node {
+// thisNode is what pods are admitted to. What they write lies below root, as far as it
+// is not in volumes elsewhere.
+func thisNode(name, root string) admission.Node {
 	return admission.Node{
 		Name: name,
 		OS:   runtime.GOOS,
@@ -50,9 +63,10 @@ func thisNode(name string) admission.Node {
 			corev1.LabelArchStable: runtime.GOARCH,
 		},
 		Allocatable: corev1.ResourceList{
-			corev1.ResourceCPU:    *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
-			corev1.ResourceMemory: *resource.NewQuantity(memoryCapacity(), resource.BinarySI),
-			corev1.ResourcePods:   *resource.NewQuantity(maxPods, resource.DecimalSI),
+			corev1.ResourceCPU:              *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
+			corev1.ResourceMemory:           *resource.NewQuantity(memoryCapacity(), resource.BinarySI),
+			corev1.ResourceEphemeralStorage: *resource.NewQuantity(diskCapacity(root), resource.BinarySI),
+			corev1.ResourcePods:             *resource.NewQuantity(maxPods, resource.DecimalSI),
 		},
 	}
 }
@@ -61,7 +75,6 @@ func thisNode(name string) admission.Node {
 func containerOptions(node admission.Node) podspec.ContainerOptions {
 	return podspec.ContainerOptions{
 		NodeName:       node.Name,
-		HostIPs:        hostIPs(),
 		MemoryCapacity: node.Allocatable.Memory().Value(),
 		CgroupV2:       cgroupV2(),
 		Allocatable:    node.Allocatable,
@@ -69,17 +82,23 @@ func containerOptions(node admission.Node) podspec.ContainerOptions {
 }
 
 // sandboxOptions is what the configuration of sandboxes depends on here.
-func sandboxOptions(opts options, logger *zap.Logger) podspec.SandboxOptions {
+func sandboxOptions(opts options) podspec.SandboxOptions {
 	sandbox := podspec.SandboxOptions{LogRoot: opts.podLogs, ClusterDomain: opts.clusterDomain}
 	if opts.clusterDNS != "" {
 		sandbox.ClusterDNS = strings.Split(opts.clusterDNS, ",")
 	}
+	return sandbox
+}
+
+// nodeDNS returns the node's resolver as it is now.
+func (a *agent) nodeDNS() *runtimeapi.DNSConfig {
+	var dns *runtimeapi.DNSConfig
 	content, err := os.ReadFile("/etc/resolv.conf")
 	if err == nil {
-		sandbox.NodeDNS, err = podspec.ParseResolvConf(content)
+		dns, err = podspec.ParseResolvConf(content)
 	}
 	if err != nil {
-		logger.Warn("pods get the runtime's idea of the node's DNS", zap.Error(err))
+		a.logger.Warn("pods get the runtime's idea of the node's DNS", zap.Error(err))
 	}
-	return sandbox
+	return dns
 }

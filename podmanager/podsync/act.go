@@ -147,6 +147,7 @@ func (s *Syncer) sandbox(ctx context.Context, pod *corev1.Pod, todo actions, rec
 	}
 	options := s.cfg.Sandbox
 	options.Attempt, options.CgroupParent = attempt, rec.cgroup
+	options.NodeDNS = s.cfg.NodeDNS()
 	config, err := podspec.Sandbox(pod, options)
 	if err != nil {
 		return readySandbox{}, fmt.Errorf("configure sandbox: %w", err)

@@ -32,6 +32,8 @@ type stage struct {
 	volumes *volumes
 	cgroups podsync.Cgroups
 	fits    func(*corev1.Pod) *podsync.Refusal
+	hostIPs func() []string
+	dns     func() *runtimeapi.DNSConfig
 	logs    string
 
 	mu     sync.Mutex                // guards what follows
@@ -66,7 +68,9 @@ func (s *stage) syncerThatSees(observer podsync.Observer) *podsync.Syncer {
 }
 
 func (s *stage) syncerWith(runtime podsync.Runtime, observer podsync.Observer) *podsync.Syncer {
-	cfg := podsync.Config{Root: s.logs + "/root", LogLinks: s.logs + "/links", MaxStarts: startLimit, Recorder: s}
+	cfg := podsync.Config{
+		Root: s.logs + "/root", LogLinks: s.logs + "/links", MaxStarts: startLimit, HostIPs: s.hostIPs, NodeDNS: s.dns, Recorder: s,
+	}
 	cfg.Sandbox.LogRoot = s.logs + "/pods"
 	return podsync.New(podsync.Rooms{
 		Runtime: runtime, Observer: observer, Images: s.images, Volumes: s.volumes,

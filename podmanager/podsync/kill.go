@@ -198,7 +198,7 @@ func preStopOf(pod *corev1.Pod, c *cri.Container) (*corev1.LifecycleHandler, []c
 // hookIP is where HTTP hooks of the pod go.
 func (s *Syncer) hookIP(pod *corev1.Pod, podIP string) string {
 	if podIP == "" && pod.Spec.HostNetwork {
-		return firstOf(s.cfg.Container.HostIPs)
+		return firstOf(s.cfg.HostIPs())
 	}
 	return podIP
 }

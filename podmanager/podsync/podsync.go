@@ -185,6 +185,12 @@ type Config struct {
 	// Container.SeccompRoot: <Root>/seccomp.
 	Sandbox   podspec.SandboxOptions
 	Container podspec.ContainerOptions
+	// HostIPs and NodeDNS return the addresses and the resolver of the node as they
+	// are now: before each start of a container and each new sandbox, as both change
+	// while the agent runs (a network that comes up late, DHCP, roaming). They must be
+	// quick. Default: Container.HostIPs and Sandbox.NodeDNS.
+	HostIPs func() []string
+	NodeDNS func() *runtimeapi.DNSConfig
 	// Recorder of events, nil records none.
 	Recorder Recorder
 	// Logger, nil logs nothing.
@@ -197,6 +203,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Container.SeccompRoot == "" {
 		c.Container.SeccompRoot = filepath.Join(c.Root, "seccomp")
+	}
+	if c.HostIPs == nil {
+		c.HostIPs = func() []string { return c.Container.HostIPs }
+	}
+	if c.NodeDNS == nil {
+		c.NodeDNS = func() *runtimeapi.DNSConfig { return c.Sandbox.NodeDNS }
 	}
 	if c.MaxStarts <= 0 {
 		c.MaxStarts = max(2, runtime.NumCPU())

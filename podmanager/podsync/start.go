@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -53,7 +54,7 @@ func (s *Syncer) start(ctx context.Context, pod *corev1.Pod, sandbox readySandbo
 	}
 	s.logger.Info("container started", podFields(pod, zap.String("container", next.spec.Name), zap.String("id", id), zap.Int("restarts", restarts))...)
 	s.linkLog(pod, next.spec.Name, id, logFile)
-	return s.postStart(ctx, pod, next.spec, id, sandbox.ips)
+	return s.postStart(ctx, pod, next.spec, id, firstOf(sandbox.ips), rec)
 }
 
 // containerOptions is what the container's configuration depends on, with the
@@ -62,7 +63,7 @@ func (s *Syncer) containerOptions(
 	ctx context.Context, pod *corev1.Pod, spec *corev1.Container, sandbox readySandbox, volumes map[string]string,
 ) (options podspec.ContainerOptions, err error) {
 	options = s.cfg.Container
-	options.PodIPs = sandbox.ips
+	options.PodIPs, options.HostIPs = sandbox.ips, s.cfg.HostIPs()
 	options.Mounts = volumes
 	if err = s.fetchObjects(ctx, pod, spec, &options); err != nil {
 		return options, err
@@ -99,12 +100,12 @@ func (s *Syncer) createAndStart(
 }
 
 // postStart runs the container's postStart hook. A container whose hook fails is
-// killed, and starts again when the back-off allows.
-func (s *Syncer) postStart(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, id string, podIPs []string) error {
+// stopped, and starts again when the back-off allows.
+func (s *Syncer) postStart(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, id, podIP string, rec *record) error {
 	if spec.Lifecycle == nil || spec.Lifecycle.PostStart == nil {
 		return nil
 	}
-	err := s.runHook(ctx, spec.Lifecycle.PostStart, hookTarget{containerID: id, podIP: s.hookIP(pod, firstOf(podIPs)), ports: spec.Ports})
+	err := s.runHook(ctx, spec.Lifecycle.PostStart, hookTarget{containerID: id, podIP: s.hookIP(pod, podIP), ports: spec.Ports})
 	if err == nil {
 		return nil
 	}
@@ -113,10 +114,20 @@ func (s *Syncer) postStart(ctx context.Context, pod *corev1.Pod, spec *corev1.Co
 	}
 	s.warn(ctx, pod, spec, eventFailedPostStart, "PostStartHook failed")
 	failure := &startError{reasonPostStart, fmt.Errorf("postStart hook: %w", err)}
-	if err := s.rooms.Runtime.StopContainer(ctx, id, wholeSeconds(gracePeriod(pod))); err != nil && !cri.IsNotFound(err) {
+	if err := s.stopStarted(ctx, pod, spec, id, podIP, rec); err != nil {
 		return errors.Join(failure, err)
 	}
 	return failure
+}
+
+// stopStarted stops a container that was started a moment ago and not observed since.
+func (s *Syncer) stopStarted(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, id, podIP string, rec *record) error {
+	started := &cri.Container{ContainerStatus: &runtimeapi.ContainerStatus{
+		Id: id, Metadata: &runtimeapi.ContainerMetadata{Name: spec.Name}, State: runtimeapi.ContainerState_CONTAINER_RUNNING,
+	}}
+	end := time.Now().Add(gracePeriod(pod))
+	s.preStop(ctx, pod, started, s.takePreStop(pod, started, podIP, end, rec), end)
+	return s.stopContainer(ctx, pod, started, time.Until(end), eventFailedPostStart)
 }
 
 // linkLogs links the logs of the containers that are there when this agent first

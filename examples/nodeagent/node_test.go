@@ -1,0 +1,38 @@
+package main
+
+import (
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestTheNodeHasOneAddressOfEachFamily(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		all   []string
+		whole []string
+	}{
+		{"none", nil, nil},
+		{"those that others cannot reach do not count", []string{"127.0.0.1", "::1", "169.254.1.2", "fe80::1"}, nil},
+		{"the first counts", []string{"192.0.2.7", "10.88.0.1", "2001:db8::7", "2001:db8::8"}, []string{"192.0.2.7", "2001:db8::7"}},
+		{"IPv6 may be first", []string{"2001:db8::7", "192.0.2.7", "2001:db8::7"}, []string{"2001:db8::7", "192.0.2.7"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var ips []net.IP
+			for _, ip := range row.all {
+				ips = append(ips, net.ParseIP(ip))
+			}
+			assert.Equal(t, row.whole, onePerFamily(ips))
+		})
+	}
+}
+
+func TestWhatTheNodeHasIsMeasured(t *testing.T) {
+	node := thisNode("n", t.TempDir())
+	for _, resource := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage, corev1.ResourcePods} {
+		quantity := node.Allocatable[resource]
+		assert.Positive(t, quantity.Value(), resource)
+	}
+}
