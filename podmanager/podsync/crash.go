@@ -11,6 +11,9 @@ import (
 const (
 	firstCrashDelay = 10 * time.Second
 	maxCrashDelay   = 5 * time.Minute
+	// crashMemory is for how long a container has to run for its earlier crashes to be
+	// forgotten, however short the longest delay is: as for the kubelet.
+	crashMemory = 10 * time.Minute
 
 	reasonCrashLoop = "CrashLoopBackOff"
 )
@@ -26,11 +29,11 @@ type crash struct {
 // It is in the past when there is nothing to wait for. A finish in the future
 // comes from a clock that was set back: no wait can be derived from it. Where the
 // runtime does not know the time, it was no earlier than the start.
-func (c crash) until(finished, now time.Time, limit time.Duration) time.Time {
+func (c crash) until(finished, now time.Time) time.Time {
 	if finished.IsZero() {
 		finished = c.armed
 	}
-	if c.expired(finished, limit) || finished.After(now) {
+	if c.expired(finished) || finished.After(now) {
 		return now
 	}
 	return finished.Add(c.delay)
@@ -39,16 +42,16 @@ func (c crash) until(finished, now time.Time, limit time.Duration) time.Time {
 // next is the back-off after a restart at now of a container that finished at
 // the given time.
 func (c crash) next(finished, now time.Time, limit time.Duration) crash {
-	if c.expired(finished, limit) {
+	if c.expired(finished) {
 		return crash{delay: min(firstCrashDelay, limit), armed: now}
 	}
 	return crash{delay: min(2*c.delay, limit), armed: now}
 }
 
 // expired reports whether the container had run for so long that its earlier
-// crashes are forgotten: for more than twice the longest delay.
-func (c crash) expired(finished time.Time, limit time.Duration) bool {
-	return c.delay == 0 || finished.Sub(c.armed) > 2*limit
+// crashes are forgotten.
+func (c crash) expired(finished time.Time) bool {
+	return c.delay == 0 || finished.Sub(c.armed) > crashMemory
 }
 
 // crashKey is the definition that a back-off belongs to: another image or other

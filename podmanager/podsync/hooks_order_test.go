@@ -54,6 +54,38 @@ func TestAContainerWhosePostStartFailsIsKilled(t *testing.T) {
 	})
 }
 
+func TestAContainerWhosePostStartFailsStopsLikeAnyOther(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		grace int64
+		calls string
+		takes time.Duration
+	}{
+		{"with its preStop hook and its grace", 10, "ExecSync web/a; ExecSync web/a; StopContainer web/a", 10 * time.Second},
+		{"with the least grace and no hook where it has none", 0, "ExecSync web/a; StopContainer web/a", 2 * time.Second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, critest.Config{
+					Scripts: []critest.Script{{Runs: []critest.Run{{Term: critest.Term{Ignore: true}}}}},
+					Execs: []critest.ExecScript{
+						execs("hello", critest.ExecResult{ExitCode: 3}), execs("bye", critest.ExecResult{Delay: 4 * time.Second}),
+					},
+				})
+				pod := podOf("a")
+				pod.Spec.TerminationGracePeriodSeconds = &row.grace
+				pod.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PostStart: execHook("hello"), PreStop: execHook("bye")}
+				began := time.Now()
+				_, err := s.syncer().Sync(t.Context(), pod)
+				require.Error(t, err)
+				assert.Equal(t, row.takes, time.Since(began))
+				assert.Equal(t, row.calls, s.runtime.Calls("ExecSync", "StopContainer").String())
+				assert.Contains(t, s.events, "Normal Killing spec.containers{a}: FailedPostStartHook")
+			})
+		})
+	}
+}
+
 func TestPreStopTakesItsTimeFromTheGracePeriod(t *testing.T) {
 	for _, row := range []struct {
 		name        string

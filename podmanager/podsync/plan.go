@@ -69,7 +69,6 @@ func (a *actions) starts(container string) bool {
 type known struct {
 	crashes map[string]crash
 	health  map[string]Health // of the running containers, by ID
-	limit   time.Duration     // the longest crash-loop delay
 	now     time.Time
 	// sick are the containers that a failed probe has had ended, by ID.
 	sick map[string]bool
@@ -255,7 +254,7 @@ func (p *planner) startAfterBackOff(spec *corev1.Container, previous *cri.Contai
 // before it starts again, and notes until when.
 func (p *planner) inBackOff(spec *corev1.Container, ended time.Time) bool {
 	crashed := p.crashes[crashKey(spec)]
-	until := crashed.until(ended, p.now, p.limit)
+	until := crashed.until(ended, p.now)
 	if !until.After(p.now) {
 		return false
 	}

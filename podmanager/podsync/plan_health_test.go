@@ -44,7 +44,7 @@ func TestFailedProbesEndTheirContainer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			todo := plan(withProbe(row.pod), stateWith("ready", row.state), known{
-				health: map[string]Health{"a-1": {Failed: row.failed}}, limit: maxCrashDelay, now: now,
+				health: map[string]Health{"a-1": {Failed: row.failed}}, now: now,
 			})
 			assert.Equal(t, row.want, todo.written())
 			assert.False(t, todo.finished)
@@ -58,7 +58,7 @@ func TestFailedProbesEndTheirContainer(t *testing.T) {
 
 func TestAFailureOfAnEarlierContainerIsNotHeldAgainstTheNext(t *testing.T) {
 	todo := plan(podWith(corev1.RestartPolicyAlways, "a"), stateWith("ready", "a:running", "a:exited(137)"), known{
-		health: map[string]Health{"a-1": {Failed: LivenessProbe}}, limit: maxCrashDelay, now: now,
+		health: map[string]Health{"a-1": {Failed: LivenessProbe}}, now: now,
 	})
 	assert.Empty(t, todo.written())
 }
@@ -68,7 +68,7 @@ func TestAContainerThatFailsItsProbeAgainWaitsAfterItsEnd(t *testing.T) {
 	todo := plan(pod, stateWith("ready", "a:running"), known{
 		health:  map[string]Health{"a-1": {Failed: LivenessProbe}},
 		crashes: map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: 20 * time.Second, armed: now.Add(-time.Minute)}},
-		limit:   maxCrashDelay, now: now,
+		now:     now,
 	})
 	assert.Equal(t, "stop a-1, wait a", todo.written())
 	assert.Equal(t, now.Add(20*time.Second), todo.retryAt)
@@ -77,17 +77,17 @@ func TestAContainerThatFailsItsProbeAgainWaitsAfterItsEnd(t *testing.T) {
 func TestTheGraceOfADeletionIsLongerThanNoProbes(t *testing.T) {
 	pod := withProbe(podWith(corev1.RestartPolicyAlways, "a"))
 	pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = &metav1.Time{Time: now}, new(int64(40))
-	todo := plan(pod, stateWith("ready", "a:running"), known{health: map[string]Health{"a-1": {Failed: LivenessProbe}}, limit: maxCrashDelay, now: now})
+	todo := plan(pod, stateWith("ready", "a:running"), known{health: map[string]Health{"a-1": {Failed: LivenessProbe}}, now: now})
 	assert.Equal(t, 40*time.Second, todo.stop[0].grace)
 	assert.Empty(t, todo.start, "a pod that is being deleted restarts nothing")
 }
 
 func TestWhatFollowsASidecarWaitsForItsStartupProbe(t *testing.T) {
 	pod := withProbe(podWith(corev1.RestartPolicyAlways, "sidecar:a", "b"))
-	starting := known{health: map[string]Health{"a-1": {Starting: true}}, limit: maxCrashDelay, now: now}
+	starting := known{health: map[string]Health{"a-1": {Starting: true}}, now: now}
 	assert.Empty(t, plan(pod, stateWith("ready", "a:running"), starting).written())
-	assert.Equal(t, "start b", plan(pod, stateWith("ready", "a:running"), known{limit: maxCrashDelay, now: now}).written())
+	assert.Equal(t, "start b", plan(pod, stateWith("ready", "a:running"), known{now: now}).written())
 	assert.Empty(t, plan(pod, stateWith("ready", "b:running", "a:running"), known{
-		health: map[string]Health{"a-1": {Starting: true}}, limit: maxCrashDelay, now: now,
+		health: map[string]Health{"a-1": {Starting: true}}, now: now,
 	}).written(), "a sidecar that starts again stops nothing that runs")
 }

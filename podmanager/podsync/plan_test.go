@@ -247,7 +247,7 @@ func TestPlan(t *testing.T) {
 		{"a sidecar with a new image", podWith(always, "sidecar:s=new", "a"), stateWith("ready", "a:running", "s:running"), "stop s-1, start s"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			assert.Equal(t, row.want, plan(row.pod, row.state, known{limit: maxCrashDelay, now: now}).written())
+			assert.Equal(t, row.want, plan(row.pod, row.state, known{now: now}).written())
 		})
 	}
 }
@@ -267,41 +267,41 @@ func hostNetwork(pod *corev1.Pod) *corev1.Pod {
 func TestADeletedPodRestartsNothing(t *testing.T) {
 	pod := podWith(corev1.RestartPolicyAlways, "a")
 	pod.DeletionTimestamp = &metav1.Time{Time: now}
-	assert.Equal(t, "finished", plan(pod, stateWith("ready", "a:exited(1)"), known{limit: maxCrashDelay, now: now}).written())
+	assert.Equal(t, "finished", plan(pod, stateWith("ready", "a:exited(1)"), known{now: now}).written())
 }
 
 func TestARestartWaitsForTheBackOff(t *testing.T) {
 	pod, state := podWith(corev1.RestartPolicyAlways, "a", "b"), stateWith("ready", "a:exited(1)", "b:running")
 	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: 20 * time.Second, armed: now.Add(-time.Minute)}}
 
-	todo := plan(pod, state, known{crashes: crashes, limit: maxCrashDelay, now: now})
+	todo := plan(pod, state, known{crashes: crashes, now: now})
 	assert.Equal(t, "wait a", todo.written())
 	assert.Equal(t, now.Add(19*time.Second), todo.retryAt)
 	assert.Equal(t, corev1.ContainerStateWaiting{
 		Reason:  "CrashLoopBackOff",
 		Message: "back-off 20s restarting failed container=a pod=web_shop(uid)",
 	}, todo.waiting["a"])
-	assert.Equal(t, "start a", plan(pod, state, known{crashes: crashes, limit: maxCrashDelay, now: todo.retryAt}).written())
+	assert.Equal(t, "start a", plan(pod, state, known{crashes: crashes, now: todo.retryAt}).written())
 }
 
 func TestABackOffKeepsThePodAlive(t *testing.T) {
 	pod := podWith(corev1.RestartPolicyAlways, "a")
 	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: time.Minute, armed: now.Add(-time.Minute)}}
-	assert.False(t, plan(pod, stateWith("ready", "a:exited(1)"), known{crashes: crashes, limit: maxCrashDelay, now: now}).finished)
+	assert.False(t, plan(pod, stateWith("ready", "a:exited(1)"), known{crashes: crashes, now: now}).finished)
 }
 
 func TestAnotherImageDoesNotWaitForTheBackOff(t *testing.T) {
 	pod := podWith(corev1.RestartPolicyAlways, "a")
 	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: time.Minute, armed: now.Add(-time.Minute)}}
 	pod.Spec.Containers[0].Image = "cured"
-	assert.Equal(t, "start a", plan(pod, stateWith("ready", "a:exited(1)"), known{crashes: crashes, limit: maxCrashDelay, now: now}).written())
+	assert.Equal(t, "start a", plan(pod, stateWith("ready", "a:exited(1)"), known{crashes: crashes, now: now}).written())
 }
 
 func TestOtherResourcesDoNotWaitForTheBackOff(t *testing.T) {
 	pod := podWith(corev1.RestartPolicyAlways, "a")
 	crashes := map[string]crash{crashKey(&pod.Spec.Containers[0]): {delay: time.Minute, armed: now.Add(-time.Minute)}}
 	pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}
-	assert.Equal(t, "start a", plan(pod, stateWith("ready", "a:exited(1)"), known{crashes: crashes, limit: maxCrashDelay, now: now}).written())
+	assert.Equal(t, "start a", plan(pod, stateWith("ready", "a:exited(1)"), known{crashes: crashes, now: now}).written())
 }
 
 func TestABackOffOfAnEarlierDefinitionIsDropped(t *testing.T) {
@@ -320,7 +320,7 @@ func TestABackOffOfAnEarlierDefinitionIsDropped(t *testing.T) {
 
 func TestTheBackOffHoldsWhereTheRuntimeDoesNotTellWhenAContainerEnded(t *testing.T) {
 	c := crash{delay: 20 * time.Second, armed: now}
-	assert.Equal(t, now.Add(20*time.Second), c.until(time.Time{}, now.Add(time.Second), maxCrashDelay))
+	assert.Equal(t, now.Add(20*time.Second), c.until(time.Time{}, now.Add(time.Second)))
 	assert.Equal(t, 40*time.Second, c.next(time.Time{}, now.Add(20*time.Second), maxCrashDelay).delay)
 }
 
@@ -348,13 +348,13 @@ func TestContainerRestartRulesComeBeforeThePolicies(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			pod := podWith(corev1.RestartPolicyAlways, "a")
 			pod.Spec.Containers[0].RestartPolicy, pod.Spec.Containers[0].RestartPolicyRules = row.policy, row.rules
-			assert.Equal(t, row.want, plan(pod, stateWith("ready", row.exit), known{limit: maxCrashDelay, now: now}).written())
+			assert.Equal(t, row.want, plan(pod, stateWith("ready", row.exit), known{now: now}).written())
 		})
 	}
 	t.Run("rules without a policy of the container are ignored", func(t *testing.T) {
 		pod := podWith(corev1.RestartPolicyNever, "a")
 		pod.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{rule("In", 42)}
-		assert.Equal(t, "finished", plan(pod, stateWith("ready", "a:exited(42)"), known{limit: maxCrashDelay, now: now}).written())
+		assert.Equal(t, "finished", plan(pod, stateWith("ready", "a:exited(42)"), known{now: now}).written())
 	})
 }
 
@@ -363,8 +363,8 @@ func TestCrashDelaysDoubleFromTenSecondsToFiveMinutes(t *testing.T) {
 	clock := now
 	var waits []time.Duration
 	for range 8 {
-		waits = append(waits, c.until(clock, clock, maxCrashDelay).Sub(clock))
-		clock = c.until(clock, clock, maxCrashDelay)
+		waits = append(waits, c.until(clock, clock).Sub(clock))
+		clock = c.until(clock, clock)
 		c = c.next(clock, clock, maxCrashDelay)
 	}
 	seconds := []time.Duration{0, 10, 20, 40, 80, 160, 300, 300}
@@ -377,14 +377,16 @@ func TestCrashDelaysDoubleFromTenSecondsToFiveMinutes(t *testing.T) {
 func TestTenMinutesOfRunningForgetTheCrashes(t *testing.T) {
 	c := crash{delay: maxCrashDelay, armed: now}
 	ranTenMinutes, ranLonger := now.Add(10*time.Minute), now.Add(10*time.Minute+time.Second)
-	assert.Equal(t, ranTenMinutes.Add(maxCrashDelay), c.until(ranTenMinutes, ranTenMinutes, maxCrashDelay))
-	assert.Equal(t, ranLonger, c.until(ranLonger, ranLonger, maxCrashDelay))
+	assert.Equal(t, ranTenMinutes.Add(maxCrashDelay), c.until(ranTenMinutes, ranTenMinutes))
+	assert.Equal(t, ranLonger, c.until(ranLonger, ranLonger))
 	assert.Equal(t, firstCrashDelay, c.next(ranLonger, ranLonger, maxCrashDelay).delay)
+	ranThree := now.Add(3 * time.Minute)
+	assert.Equal(t, time.Minute, c.next(ranThree, ranThree, time.Minute).delay, "a lower limit forgets no sooner")
 }
 
 func TestAClockThatWasSetBackDoesNotHoldAContainerForHours(t *testing.T) {
 	c := crash{delay: firstCrashDelay, armed: now.Add(-time.Minute)}
-	assert.Equal(t, now, c.until(now.Add(5*time.Hour), now, maxCrashDelay))
+	assert.Equal(t, now, c.until(now.Add(5*time.Hour), now))
 }
 
 func TestTheLongestCrashDelayBoundsTheFirst(t *testing.T) {
@@ -396,7 +398,7 @@ func FuzzPlanNeverStartsWhatRunsNorTwice(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sandboxes, containers string, policy uint8) {
 		policies := []corev1.RestartPolicy{corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}
 		pod := podWith(policies[int(policy)%3], "init:i", "sidecar:s", "a", "b")
-		todo := plan(pod, fuzzedState(sandboxes, containers), known{limit: maxCrashDelay, now: now})
+		todo := plan(pod, fuzzedState(sandboxes, containers), known{now: now})
 		stopped, removed, started := map[string]bool{}, map[string]bool{}, map[string]bool{}
 		for _, s := range todo.stop {
 			stopped[s.container.GetId()] = true
@@ -439,7 +441,7 @@ func fuzzedState(sandboxes, containers string) *cri.PodState {
 func TestAnEphemeralContainerIsToldItsTarget(t *testing.T) {
 	pod := podWith(corev1.RestartPolicyAlways, "a", "ephemeral:e")
 	pod.Spec.EphemeralContainers[0].TargetContainerName = "a"
-	todo := plan(pod, stateWith("ready", "a:running"), known{limit: maxCrashDelay, now: now})
+	todo := plan(pod, stateWith("ready", "a:running"), known{now: now})
 	assert.Equal(t, "a-1", todo.start[0].target)
 }
 
@@ -447,6 +449,6 @@ func TestAPodWhoseInitContainerFailedForGoodDoesNotInitializeAgain(t *testing.T)
 	onFailure := corev1.ContainerRestartPolicyOnFailure
 	pod := podWith(corev1.RestartPolicyNever, "init:i", "a")
 	pod.Spec.Containers[0].RestartPolicy = &onFailure
-	assert.Equal(t, "finished", plan(pod, stateWith("notready", "i:exited(1)"), known{limit: maxCrashDelay, now: now}).written())
-	assert.Equal(t, "sandbox 1, start i", plan(pod, stateWith("notready", "i:exited(0)"), known{limit: maxCrashDelay, now: now}).written())
+	assert.Equal(t, "finished", plan(pod, stateWith("notready", "i:exited(1)"), known{now: now}).written())
+	assert.Equal(t, "sandbox 1, start i", plan(pod, stateWith("notready", "i:exited(0)"), known{now: now}).written())
 }

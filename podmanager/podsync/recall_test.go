@@ -36,7 +36,7 @@ func TestWhatHasEndedForGoodIsNotStartedWhenTheRuntimeHasForgottenIt(t *testing.
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			state := recall(stateWith(row.state...), endedStatus("a", row.code))
-			todo := plan(podWith(row.policy, "a", "b"), state, known{limit: maxCrashDelay, now: now})
+			todo := plan(podWith(row.policy, "a", "b"), state, known{now: now})
 			assert.Equal(t, row.want, todo.written())
 		})
 	}
@@ -44,6 +44,6 @@ func TestWhatHasEndedForGoodIsNotStartedWhenTheRuntimeHasForgottenIt(t *testing.
 
 func TestAForgottenContainerIsCountedOn(t *testing.T) {
 	state := recall(stateWith("ready"), endedStatus("a", 1))
-	todo := plan(podWith(corev1.RestartPolicyAlways, "a"), state, known{limit: maxCrashDelay, now: now})
+	todo := plan(podWith(corev1.RestartPolicyAlways, "a"), state, known{now: now})
 	assert.Equal(t, 3, todo.start[0].previous.RestartCount())
 }

@@ -52,7 +52,7 @@ func TestARuleMayRestartAllContainers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			state := stateWith(row.state...)
-			todo := plan(row.pod, state, known{limit: maxCrashDelay, now: now})
+			todo := plan(row.pod, state, known{now: now})
 			assert.Equal(t, row.want, todo.written())
 			for _, stop := range todo.stop {
 				assert.Zero(t, stop.grace, "nobody gets time")
@@ -64,14 +64,14 @@ func TestARuleMayRestartAllContainers(t *testing.T) {
 func TestARestartOfAllWaitsForTheBackOff(t *testing.T) {
 	pod := whereExit42RestartsAll("a", "b")
 	crashes := map[string]crash{crashKey(specOf(pod, "a")): {delay: 20 * time.Second, armed: now.Add(-time.Minute)}}
-	todo := plan(pod, stateWith("ready", "a:exited(42)", "b:running"), known{crashes: crashes, limit: maxCrashDelay, now: now})
+	todo := plan(pod, stateWith("ready", "a:exited(42)", "b:running"), known{crashes: crashes, now: now})
 	assert.Equal(t, "wait a", todo.written())
 	assert.Equal(t, now.Add(19*time.Second), todo.retryAt)
 }
 
 // The sandbox may get lost before all are removed: none is held to have run.
 func TestARestartOfAllGoesOnInANewSandbox(t *testing.T) {
-	restarting := known{restartingAll: true, limit: maxCrashDelay, now: now}
+	restarting := known{restartingAll: true, now: now}
 	for name, row := range map[string]struct {
 		pod   *corev1.Pod
 		state []string
@@ -102,7 +102,7 @@ func TestARestartOfAllForgetsEarlierEnds(t *testing.T) {
 		},
 	}
 	empty, half, whole := stateWith("ready"), stateWith("ready", "a:running"), stateWith("ready", "a:running", "b:running")
-	assert.Equal(t, "start a, start b", plan(pod, recall(empty, status), known{limit: maxCrashDelay, now: now}).written())
+	assert.Equal(t, "start a, start b", plan(pod, recall(empty, status), known{now: now}).written())
 	assert.True(t, restartingAll(pod, empty, actions{}, status))
 	assert.True(t, restartingAll(pod, half, actions{}, status))
 	assert.False(t, restartingAll(pod, whole, actions{}, status))

@@ -44,7 +44,7 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 		rec.noteSick(state, pod.Status)
 	}
 	todo := plan(pod, recall(state, before), known{
-		crashes: rec.crashes, health: s.health(pod, state, before), limit: s.cfg.MaxCrashDelay, now: now,
+		crashes: rec.crashes, health: s.health(pod, state, before), now: now,
 		sick: rec.sick, restartingAll: wasRestartingAll(before),
 	})
 	todo.planResizes(pod, state, s.wantedResources(pod), rec.resized)
