@@ -31,16 +31,27 @@ func (c *Containers) Changed(uid types.UID) {
 }
 
 // wait waits for the next round, and meanwhile collects the dead containers of pods
-// that have changed. It reports whether there is a next round.
+// that have changed. It reports whether there is a next round. One comes soon after
+// Ready: what pods that are gone left to an earlier agent does not wait for a period.
 func (c *Containers) wait(ctx context.Context) bool {
-	next := time.NewTimer(c.pause())
+	next := time.NewTimer(c.cfg.Period)
 	defer next.Stop()
+	wasReady := c.cfg.Ready()
 	for {
+		var look <-chan time.Time
+		if !wasReady {
+			look = time.After(shortly)
+		}
 		select {
 		case <-ctx.Done():
 			return false
 		case <-next.C:
 			return true
+		case <-look:
+			if c.cfg.Ready() {
+				return true
+			}
+			continue
 		case <-c.wake:
 		}
 		select {
@@ -65,7 +76,7 @@ func (c *Containers) takeChanged() map[types.UID]bool {
 
 func (c *Containers) collectChanged(ctx context.Context) error {
 	changed := c.takeChanged()
-	if len(changed) == 0 || !c.cfg.Ready() { // then the first round sees it all
+	if len(changed) == 0 {
 		return nil
 	}
 	all, err := c.rt.ListContainers(ctx, nil)

@@ -39,7 +39,7 @@ type ContainersConfig struct {
 	Period time.Duration
 
 	// Ready reports whether every source of pods has delivered its pods; until
-	// then nothing is collected. Nil means that it is so from the start.
+	// then no pod counts as gone or ended. Nil means that it is so from the start.
 	Ready func() bool
 	// Removed reports whether the pod is gone for good: no source has it, and
 	// none of its containers runs or will be started. All that such a pod left
@@ -89,6 +89,9 @@ func NewContainers(rt Runtime, cfg ContainersConfig) *Containers {
 	if cfg.Ended == nil {
 		cfg.Ended = func(types.UID) bool { return false }
 	}
+	ready, removed, ended := cfg.Ready, cfg.Removed, cfg.Ended
+	cfg.Removed = func(uid types.UID) bool { return ready() && removed(uid) }
+	cfg.Ended = func(uid types.UID) bool { return ready() && ended(uid) }
 	if cfg.PodLogs == "" {
 		cfg.PodLogs = "/var/log/pods"
 	}
@@ -107,8 +110,8 @@ func NewContainers(rt Runtime, cfg ContainersConfig) *Containers {
 	}
 }
 
-// Run collects as soon as it is Ready and then once each period, and the dead
-// containers of pods that have Changed sooner, until ctx ends.
+// Run collects at once and then once each period, also as soon as it is Ready, and
+// the dead containers of pods that have Changed sooner, until ctx ends.
 // It returns nil then, and an error only for a policy that is not valid: what a
 // round could not remove is logged and tried again in the next.
 func (c *Containers) Run(ctx context.Context) error {
@@ -125,19 +128,10 @@ func (c *Containers) Run(ctx context.Context) error {
 	}
 }
 
-// pause is the time to the next round. The first one comes soon after Ready: what
-// an earlier agent left is not to wait for a whole period.
-func (c *Containers) pause() time.Duration {
-	if !c.cfg.Ready() {
-		return min(time.Second, c.cfg.Period)
-	}
-	return c.cfg.Period
-}
-
 // Collect does one round: containers, then the sandboxes that this emptied,
-// then logs. It blocks for as long as the runtime takes, does nothing before
-// Ready, and returns the joined errors of what could not be removed. It is
-// idempotent and may be called while Run runs.
+// then logs. It blocks for as long as the runtime takes, and returns the joined
+// errors of what could not be removed. It is idempotent and may be called while Run
+// runs.
 func (c *Containers) Collect(ctx context.Context) error {
 	return c.collect(ctx, c.cfg.Removed)
 }
@@ -154,10 +148,6 @@ func (c *Containers) CollectAll(ctx context.Context) error {
 func (c *Containers) collect(ctx context.Context, gone func(types.UID) bool) error {
 	if err := c.cfg.Policy.Validate(); err != nil {
 		return err
-	}
-	if !c.cfg.Ready() {
-		c.log.Debug("sources are not ready, nothing collected")
-		return nil
 	}
 	// Each step lists anew, to see what the one before it has removed.
 	return errors.Join(c.collectContainers(ctx, gone), c.collectSandboxes(ctx, gone), c.collectLogs(ctx))

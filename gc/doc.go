@@ -28,8 +28,10 @@
 // Guarantees of Containers. It never removes a running container, nor one that is
 // about to be started. Of a pod that is not gone it keeps the newest dead container
 // of each name, which kubectl logs -p shows, and its newest sandbox; only CollectAll
-// takes these of pods that have ended. Nothing is removed before Ready. Containers and sandboxes without the pod labels of package
-// cri belong to somebody else and are left alone.
+// takes these of pods that have ended. Before Ready no pod is gone or has ended: only
+// what is older than what stays goes, so that a node which starts without its upstream
+// is kept clean too. Containers and sandboxes without the pod labels of package cri
+// belong to somebody else and are left alone.
 //
 // Guarantees of Images. It never removes an image that a container has, be it dead,
 // that a pod wants, or that is pinned or to be kept; and no other than the first to

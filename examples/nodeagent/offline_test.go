@@ -137,6 +137,29 @@ func TestAnIdleNodeWritesNothing(t *testing.T) {
 	})
 }
 
+// A node that starts without its upstream is kept clean all the same.
+func TestACrashLoopWithoutNetworkLeavesNoPile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, critest.Config{Scripts: []critest.Script{{Container: "app", Runs: []critest.Run{{Duration: time.Second, ExitCode: 1}}}}})
+		up := metatest.New()
+		up.Put(podNamed("flaky", corev1.RestartPolicyAlways, "app"))
+		agent := n.start(up)
+		time.Sleep(5 * time.Second)
+		agent.stop()
+		up.Cut()
+		agent = n.start(up)
+		time.Sleep(3 * time.Hour)
+		require.Greater(t, agent.status("uid-flaky").ContainerStatuses[0].RestartCount, int32(30))
+
+		containers, err := n.runtime.Client(t).ListContainers(t.Context(), nil)
+		require.NoError(t, err)
+		assert.LessOrEqual(t, len(containers), 2)
+		logs, err := filepath.Glob(filepath.Join(n.opts.podLogs, "*", "app", "*.log"))
+		require.NoError(t, err)
+		assert.LessOrEqual(t, len(logs), 2)
+	})
+}
+
 // The secrets that a pod names for its images come from the store, too.
 func TestPullSecretsComeFromTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
