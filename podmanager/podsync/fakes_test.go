@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -76,6 +77,12 @@ func (s *stage) syncerWith(runtime podsync.Runtime, observer podsync.Observer) *
 		Runtime: runtime, Observer: observer, Images: s.images, Volumes: s.volumes,
 		Status: s.see, Health: s.health, Cgroups: s.cgroups, Fits: s.fits,
 	}, cfg)
+}
+
+// reboot restarts the node, and lets the client hear of the end of its connection.
+func (s *stage) reboot(options critest.RebootOptions) {
+	s.runtime.Reboot(options)
+	synctest.Wait()
 }
 
 func (s *stage) health(_ types.UID, containerID string) (podsync.Health, bool) {
@@ -264,13 +271,14 @@ func (e *pullError) RetryAt() time.Time    { return e.retryAt }
 // volumes mounts nothing, or fails.
 type volumes struct {
 	err       error
+	paths     map[string]string // by the name of the volume
 	mounts    atomic.Int32
 	unmounted []types.UID
 }
 
 func (v *volumes) Mount(context.Context, *corev1.Pod) (map[string]string, error) {
 	v.mounts.Add(1)
-	return nil, v.err
+	return v.paths, v.err
 }
 
 func (v *volumes) Unmount(_ context.Context, uid types.UID) error {

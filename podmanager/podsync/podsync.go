@@ -181,7 +181,8 @@ type Config struct {
 	// but at least 2.
 	MaxStarts int
 	// Sandbox and Container say what podspec needs to know of the node. What
-	// differs from pod to pod in them is filled in by the Syncer. Default
+	// differs from pod to pod in them, and whether the runtime can do
+	// Container.RecursiveReadOnly, is filled in by the Syncer. Default
 	// Container.SeccompRoot: <Root>/seccomp.
 	Sandbox   podspec.SandboxOptions
 	Container podspec.ContainerOptions

@@ -164,7 +164,7 @@ func TestRestartsAreCountedOnWhenTheRuntimeHasForgotten(t *testing.T) {
 		_, err := s.syncer().Sync(t.Context(), pod)
 		require.NoError(t, err)
 		time.Sleep(time.Second)
-		s.runtime.Reboot(critest.RebootOptions{Wipe: true})
+		s.reboot(critest.RebootOptions{Wipe: true})
 		time.Sleep(10 * time.Second)
 
 		_, err = s.syncer().Sync(t.Context(), pod)
@@ -179,7 +179,7 @@ func TestAfterARebootThePodGoesOnInANewSandbox(t *testing.T) {
 		pod := podOf("a")
 		_, err := s.syncer().Sync(t.Context(), pod)
 		require.NoError(t, err)
-		s.runtime.Reboot(critest.RebootOptions{})
+		s.reboot(critest.RebootOptions{})
 		time.Sleep(10 * time.Second)
 
 		_, err = s.syncer().Sync(t.Context(), pod)
@@ -208,7 +208,7 @@ func TestAfterARebootAPodIsInitializedAnew(t *testing.T) {
 		}
 		bringUp(s.syncer())
 		require.Len(t, s.state(pod).Running(), 3)
-		s.runtime.Reboot(critest.RebootOptions{})
+		s.reboot(critest.RebootOptions{})
 		s.changes()
 
 		syncer := s.syncer()
@@ -299,7 +299,7 @@ func TestContainersKnowTheAddressOfTheSandboxThatWasJustMade(t *testing.T) {
 		}})
 		_, err := syncer.Sync(t.Context(), pod)
 		require.NoError(t, err)
-		s.runtime.Reboot(critest.RebootOptions{})
+		s.reboot(critest.RebootOptions{})
 		_, err = syncer.Sync(t.Context(), pod)
 		require.NoError(t, err)
 		state := s.state(pod)
