@@ -49,6 +49,7 @@ type options struct {
 	maxLogSize    int64
 	maxLogFiles   int
 	maxCrashDelay time.Duration
+	handlers      handlers
 	logLevel      string
 }
 
@@ -99,6 +100,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&opts.providerBin, "image-credential-provider-bin-dir", "", "`folder` of these plugins")
 	flags.StringVar(&opts.clusterDNS, "cluster-dns", "", "`addresses` of the cluster's DNS servers, with commas; default: pods use the node's")
 	flags.StringVar(&opts.clusterDomain, "cluster-domain", "cluster.local", "DNS `domain` of the cluster")
+	flags.Var(&opts.handlers, "runtime-handlers", "the runtime's handlers for runtime classes: `class=handler,...`, such as gvisor=runsc")
 	flags.StringVar(&opts.cgroupRoot, "cgroup-root", "/", "`cgroup` in which those of pods are made; \"\" leaves them to the runtime, as -runtime memory does")
 	flags.StringVar(&opts.nodeName, "node-name", "", "`name` of this node; default: the host name")
 	flags.StringVar(&opts.evictionHard, "eviction-hard", defaultEviction, "how much has to be left, or pods are evicted: `signal<value,...`, as in the kubelet; empty for no eviction")

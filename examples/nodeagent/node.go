@@ -76,6 +76,7 @@ func containerOptions(node admission.Node) podspec.ContainerOptions {
 	return podspec.ContainerOptions{
 		NodeName:       node.Name,
 		MemoryCapacity: node.Allocatable.Memory().Value(),
+		HugePageSizes:  hugePageSizes(),
 		CgroupV2:       cgroupV2(),
 		Allocatable:    node.Allocatable,
 	}
@@ -83,7 +84,7 @@ func containerOptions(node admission.Node) podspec.ContainerOptions {
 
 // sandboxOptions is what the configuration of sandboxes depends on here.
 func sandboxOptions(opts options) podspec.SandboxOptions {
-	sandbox := podspec.SandboxOptions{LogRoot: opts.podLogs, ClusterDomain: opts.clusterDomain}
+	sandbox := podspec.SandboxOptions{LogRoot: opts.podLogs, ClusterDomain: opts.clusterDomain, RuntimeHandlers: opts.handlers}
 	if opts.clusterDNS != "" {
 		sandbox.ClusterDNS = strings.Split(opts.clusterDNS, ",")
 	}

@@ -1,6 +1,11 @@
 package main
 
-import "golang.org/x/sys/unix"
+import (
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
 
 // memoryCapacity is the node's memory in bytes.
 func memoryCapacity() int64 {
@@ -18,6 +23,29 @@ func diskCapacity(path string) int64 {
 		return 0
 	}
 	return int64(fs.Blocks) * fs.Bsize
+}
+
+// hugePageSizes are the sizes of huge pages that the kernel has, as its cgroups spell
+// them.
+func hugePageSizes() []string {
+	folders, _ := filepath.Glob("/sys/kernel/mm/hugepages/hugepages-*kB") // fails for a bad pattern only
+	var sizes []string
+	for _, folder := range folders {
+		var kilobytes int
+		if _, err := fmt.Sscanf(filepath.Base(folder), "hugepages-%dkB", &kilobytes); err == nil {
+			sizes = append(sizes, pageSize(kilobytes))
+		}
+	}
+	return sizes
+}
+
+// pageSize spells a size in the largest unit that it is whole in.
+func pageSize(kilobytes int) string {
+	units := []string{"KB", "MB", "GB"}
+	for len(units) > 1 && kilobytes%1024 == 0 {
+		kilobytes, units = kilobytes/1024, units[1:]
+	}
+	return fmt.Sprint(kilobytes, units[0])
 }
 
 // cgroupV2 reports whether the node has the unified cgroup hierarchy.

@@ -9,4 +9,6 @@ func memoryCapacity() int64 { return 0 }
 
 func diskCapacity(string) int64 { return 0 }
 
+func hugePageSizes() []string { return nil }
+
 func cgroupV2() bool { return false }

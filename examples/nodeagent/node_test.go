@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -34,5 +35,15 @@ func TestWhatTheNodeHasIsMeasured(t *testing.T) {
 	for _, resource := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage, corev1.ResourcePods} {
 		quantity := node.Allocatable[resource]
 		assert.Positive(t, quantity.Value(), resource)
+	}
+}
+
+func TestRuntimeHandlersAreReadFromTheCommandLine(t *testing.T) {
+	var h handlers
+	require.NoError(t, h.Set("gvisor=runsc,kata=kata-qemu"))
+	assert.Equal(t, handlers{"gvisor": "runsc", "kata": "kata-qemu"}, h)
+	assert.Equal(t, "gvisor=runsc,kata=kata-qemu", h.String())
+	for _, bad := range []string{"", "gvisor", "gvisor=", "=runsc", "gvisor=runsc,"} {
+		require.ErrorContains(t, h.Set(bad), "is not class=handler", bad)
 	}
 }
