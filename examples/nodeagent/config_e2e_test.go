@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/edged-project/edged/cri"
@@ -179,4 +180,48 @@ func (b *board) wordIsNowhere(word string) {
 		return nil //nolint:nilerr // likewise
 	})
 	require.NoError(b.t, err)
+}
+
+const readOnlyManifest = `
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, uid: uid-NAME}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: data, hostPath: {path: FOLDER}}]
+  containers:
+    - name: app
+      image: IMAGE
+      command: [sleep, "100000"]
+      volumeMounts: [{name: data, mountPath: /data, readOnly: true, recursiveReadOnly: IfPossible}]
+`
+
+// What is mounted below a mount that is read-only is so too, where the runtime can, and
+// the status tells (KEP-3857).
+func readOnlyAllTheWayDown(b *board) {
+	t := b.t
+	folder := t.TempDir()
+	below := filepath.Join(folder, "below")
+	require.NoError(t, os.Mkdir(below, 0o755))
+	require.NoError(t, unix.Mount("tmpfs", below, "tmpfs", 0, ""))
+	t.Cleanup(func() { assert.NoError(t, unix.Unmount(below, unix.MNT_DETACH)) })
+	b.write("pod.yaml", strings.ReplaceAll(manifest(readOnlyManifest, "readonly"), "FOLDER", folder))
+	b.start()
+	b.awaitLines(30*time.Second, "readonly Running 1/1 0")
+
+	response, err := b.client.Status(t.Context(), false)
+	require.NoError(t, err)
+	can := len(response.RuntimeHandlers) > 0 && response.RuntimeHandlers[0].GetFeatures().GetRecursiveReadOnlyMounts()
+	t.Logf("containerd says recursive read-only mounts: %t", can)
+	wrote, mode := "wrote", corev1.RecursiveReadOnlyDisabled
+	if can {
+		wrote, mode = "", corev1.RecursiveReadOnlyEnabled
+	}
+	assert.Equal(t, wrote, b.inApp("readonly", "touch /data/below/file 2>/dev/null && echo wrote || true"))
+	assert.Empty(t, b.inApp("readonly", "touch /data/file 2>/dev/null && echo wrote || true"))
+	for _, mount := range b.pods()[0].Status.ContainerStatuses[0].VolumeMounts {
+		if mount.MountPath == "/data" {
+			assert.Equal(t, mode, *mount.RecursiveReadOnly)
+		}
+	}
 }
