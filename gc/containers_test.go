@@ -221,13 +221,13 @@ func TestUnknownContainerIsStoppedBeforeItIsRemoved(t *testing.T) {
 	n := newNode(t)
 	n.add("gone", 0, unknown)
 	require.NoError(t, n.collect())
-	assert.Equal(t, []string{"StopContainer gone-0", "RemoveContainer gone-0"}, n.calls)
+	assert.Equal(t, []string{"StopContainer gone-0 2s", "RemoveContainer gone-0"}, n.calls)
 }
 
 func TestUnknownContainerThatCannotBeStoppedStays(t *testing.T) {
 	n := newNode(t)
 	log := n.add("gone", 0, unknown)
-	n.set("StopContainer gone-0", errors.New("no answer"))
+	n.set("StopContainer gone-0 2s", errors.New("no answer"))
 
 	require.ErrorContains(t, n.collect(), `stop container "gone-0" of unknown state: no answer`)
 	assert.NotContains(t, n.calls, "RemoveContainer gone-0")
@@ -241,14 +241,14 @@ func TestWhatTheRuntimeNoLongerKnowsIsNoError(t *testing.T) {
 	n.containers[0].PodSandboxId = "forgotten"
 	notFound := status.Error(codes.NotFound, "no such object")
 	for _, call := range []string{
-		"StopContainer gone-0", "RemoveContainer gone-0", "StopPodSandbox gone", "RemovePodSandbox gone",
+		"StopContainer gone-0 2s", "RemoveContainer gone-0", "StopPodSandbox gone", "RemovePodSandbox gone",
 	} {
 		n.set(call, notFound)
 	}
 	require.NoError(t, n.collect())
 	assert.NoFileExists(t, log)
 	assert.Equal(t, []string{
-		"StopContainer gone-0", "RemoveContainer gone-0", "StopPodSandbox gone", "RemovePodSandbox gone",
+		"StopContainer gone-0 2s", "RemoveContainer gone-0", "StopPodSandbox gone", "RemovePodSandbox gone",
 	}, n.calls)
 }
 

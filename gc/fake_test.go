@@ -2,6 +2,7 @@ package gc_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -52,10 +53,10 @@ func (f *fakeRuntime) ListContainers(context.Context, *runtimeapi.ContainerFilte
 	return slices.Clone(f.containers), f.errs["ListContainers"]
 }
 
-func (f *fakeRuntime) StopContainer(_ context.Context, id string, _ int64) error {
+func (f *fakeRuntime) StopContainer(_ context.Context, id string, grace int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.call("StopContainer " + id)
+	return f.call(fmt.Sprintf("StopContainer %s %ds", id, grace))
 }
 
 func (f *fakeRuntime) RemoveContainer(_ context.Context, id string) error {
