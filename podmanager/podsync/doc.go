@@ -8,8 +8,9 @@
 // their postStart hooks, restart what has exited by the restart policy with a
 // crash-loop back-off, restart a container whose image was changed or whose probes
 // have failed, resize one whose resources were changed if the node has what it is to
-// have (Rooms.Fits), begin a pod anew when a restart rule says so. Kill runs the preStop hooks, stops everything within the
-// grace period, takes the sandbox down and gives the volumes back.
+// have (Rooms.Fits), begin a pod anew when a restart rule says so. Kill runs the
+// preStop hooks, stops everything within the grace period, takes the sandbox down and
+// gives the volumes back.
 //
 //	syncer := podsync.New(podsync.Rooms{
 //		Runtime:  client,    // *cri.Client
@@ -32,4 +33,9 @@
 // it removes no container that was ever started: earlier ones stay, those of a
 // replaced sandbox too, so that restarts are counted on, and collecting them as
 // garbage is package gc's work.
+//
+// It differs from the kubelet on purpose in two things. An orphan gets the grace period
+// and the preStop hook that its annotations tell of, else 30 seconds, not one: nobody
+// is in a hurry for it. And a network that is not ready holds up new sandboxes only:
+// in one that is there containers are started again.
 package podsync
