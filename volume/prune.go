@@ -23,6 +23,7 @@ func (m *Manager) pruneAll(ctx context.Context) {
 			return
 		case <-time.After(m.cfg.Period):
 		}
+		m.poke() // the clock may have been set, and a token be due
 	}
 }
 

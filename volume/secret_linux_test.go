@@ -1,6 +1,7 @@
 package volume_test
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edged-project/edged/volume"
 )
@@ -303,6 +305,73 @@ func TestAnOldTokenIsGoodUntilItExpires(t *testing.T) {
 		assert.Equal(t, map[string]string{"a": "3", "token": "token 2"}, filesIn(t, paths["all"]))
 		require.NoError(t, m.Unmount(t.Context(), "uid"))
 	})
+}
+
+// oneToken answers with the same token each time, as a source that is out of reach of
+// the cloud.
+type oneToken struct {
+	*shelf
+	expires time.Time
+}
+
+func (o *oneToken) ServiceAccountToken(
+	ctx context.Context, namespace, name string, request *authenticationv1.TokenRequest,
+) (*authenticationv1.TokenRequest, error) {
+	answer, err := o.shelf.ServiceAccountToken(ctx, namespace, name, request)
+	answer.Status.Token, answer.Status.ExpirationTimestamp = "old", metav1.NewTime(o.expires)
+	return answer, err
+}
+
+// An expired token is better than none for who only knows this one: it is shown, told
+// once, and asked for once a minute.
+func TestATokenThatTheSourceCannotRenew(t *testing.T) {
+	root := mountingRoot(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := &oneToken{shelf: newShelf(), expires: time.Now().Add(time.Hour)}
+		m := volume.New(s, volume.Config{Root: root, Recorder: s})
+		running(t, m)
+		pod := shopPod(projected(ofToken("token", 3600)))
+		paths, err := m.Mount(t.Context(), pod)
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		assert.Less(t, len(s.takeAsked()), 20)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		_, err = m.Mount(t.Context(), pod) // between two requests
+		require.NoError(t, err)
+		assert.InDelta(t, 60, len(s.takeAsked()), 2)
+		assert.Equal(t, map[string]string{"token": "old"}, filesIn(t, paths["all"]))
+		assert.Equal(t, []string{`Pod/web Warning FailedMount MountVolume.SetUp failed for volume "all" : ` +
+			`token of service account "default": it has expired and cannot be renewed`}, s.told())
+		require.NoError(t, m.Unmount(t.Context(), "uid"))
+	})
+}
+
+// What an answer says of the time is taken no further than the life that was asked
+// for: the node's clock may be wrong, or the answer silent.
+func TestATokenIsRenewedByTheLifeThatWasAskedFor(t *testing.T) {
+	for name, life := range map[string]time.Duration{"the clock is years behind": 50 * 365 * 24 * time.Hour, "no time in the answer": 0} {
+		root := mountingRoot(t)
+		synctest.Test(t, func(t *testing.T) {
+			s := &oneToken{shelf: newShelf()}
+			if life > 0 {
+				s.expires = time.Now().Add(life)
+			}
+			m := volume.New(s, volume.Config{Root: root, Recorder: s})
+			running(t, m)
+			_, err := m.Mount(t.Context(), shopPod(projected(ofToken("token", 1000))))
+			require.NoError(t, err)
+			time.Sleep(789 * time.Second)
+			synctest.Wait()
+			assert.Len(t, s.takeAsked(), 1, name)
+			time.Sleep(11 * time.Second)
+			synctest.Wait()
+			assert.Len(t, s.takeAsked(), 1, name)
+			assert.Empty(t, s.told(), name)
+			require.NoError(t, m.Unmount(t.Context(), "uid"))
+		})
+	}
 }
 
 func TestWithoutASourceOfTokens(t *testing.T) {

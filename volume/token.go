@@ -13,7 +13,8 @@ import (
 )
 
 // When a token is replaced, as by the kubelet: at 80 % of its life or after a day,
-// up to 10 seconds sooner, so that not all are asked for at once.
+// up to 10 seconds sooner, so that not all are asked for at once. One that cannot be
+// had is asked for once a minute.
 const (
 	tokenLife   = 3600 // seconds, if the spec names none
 	tokenMaxAge = 24 * time.Hour
@@ -25,7 +26,10 @@ const (
 type token struct {
 	value        string
 	due, expires time.Time
+	old          error // why it is not a fresh one, nil if it is
 }
+
+var errExpired = errors.New("it has expired and cannot be renewed")
 
 // tokenKey names a token of a pod: the source of a volume that shows it.
 type tokenKey struct {
@@ -36,7 +40,7 @@ type tokenKey struct {
 // token makes the file of a service account's token. The one that was issued last
 // is good until a new one can be had, or until it expires.
 func (c *collector) token(ctx context.Context, source *corev1.ServiceAccountTokenProjection, index int, mode fs.FileMode) (payload, error) {
-	key, now := tokenKey{c.volume, index}, time.Now()
+	key, now := tokenKey{c.volume, index}, time.Now().Round(0) // by the clock on the wall, which may be set meanwhile
 	current := c.record.tokens[key]
 	if current == nil || !now.Before(current.due) {
 		fresh, err := c.requestToken(ctx, source, now)
@@ -46,10 +50,12 @@ func (c *collector) token(ctx context.Context, source *corev1.ServiceAccountToke
 		case current == nil || !now.Before(current.expires):
 			return nil, fmt.Errorf("token of service account %q: %w", accountOf(c.record.pod), err)
 		default:
-			c.old = fmt.Errorf("token of service account %q: %w", accountOf(c.record.pod), err)
-			current = &token{value: current.value, due: now.Add(tokenRetry), expires: current.expires}
+			current = &token{value: current.value, due: now.Add(tokenRetry), expires: current.expires, old: err}
 		}
 		c.record.tokens[key] = current
+	}
+	if current.old != nil {
+		c.old = fmt.Errorf("token of service account %q: %w", accountOf(c.record.pod), current.old)
 	}
 	if c.due.IsZero() || current.due.Before(c.due) {
 		c.due = current.due
@@ -67,12 +73,12 @@ func (c *collector) requestToken(ctx context.Context, source *corev1.ServiceAcco
 		return nil, errors.New("no source of tokens is configured")
 	}
 	pod := c.record.pod
-	life := int64(tokenLife)
+	seconds := int64(tokenLife)
 	if source.ExpirationSeconds != nil {
-		life = *source.ExpirationSeconds
+		seconds = *source.ExpirationSeconds
 	}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
-		ExpirationSeconds: &life,
+		ExpirationSeconds: &seconds,
 		BoundObjectRef:    &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID},
 	}}
 	if source.Audience != "" {
@@ -85,9 +91,23 @@ func (c *collector) requestToken(ctx context.Context, source *corev1.ServiceAcco
 	if answer == nil || answer.Status.Token == "" {
 		return nil, errors.New("the answer holds no token")
 	}
+	return newToken(answer, time.Duration(seconds)*time.Second, now), nil
+}
+
+// newToken is what was answered to a request for a token of this life. A source that
+// is out of reach of the cloud may answer with an old one: what it gives is shown, and
+// asked for again.
+func newToken(answer *authenticationv1.TokenRequest, life time.Duration, now time.Time) *token {
 	expires := answer.Status.ExpirationTimestamp.Time
-	wait := min(expires.Sub(now)*4/5, tokenMaxAge) - rand.N(tokenJitter)
-	return &token{value: answer.Status.Token, due: now.Add(max(wait, time.Second)), expires: expires}, nil
+	if expires.IsZero() {
+		expires = now.Add(life)
+	}
+	wait := min(min(expires.Sub(now), life)*4/5, tokenMaxAge) - rand.N(tokenJitter)
+	t := &token{value: answer.Status.Token, due: now.Add(max(wait, tokenRetry)), expires: expires}
+	if !expires.After(now) {
+		t.old = errExpired
+	}
+	return t
 }
 
 func accountOf(pod *corev1.Pod) string {
