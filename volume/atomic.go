@@ -33,7 +33,8 @@ type writer struct {
 
 // write makes the payload the content of the volume. When it is so already, which
 // is judged by the data of the files alone, nothing new is made. On an error before
-// the swap the old content stays.
+// the swap the old content stays. The links come before it: no content is there
+// that the volume does not show.
 func (w *writer) write(files payload) error {
 	current, err := w.current()
 	if err != nil {
@@ -42,18 +43,21 @@ func (w *writer) write(files payload) error {
 	if err := w.removeLeftovers(current); err != nil {
 		return err
 	}
+	fresh := current
 	if current == "" || !same(filepath.Join(w.dir, current), files) {
-		fresh, err := w.make(files)
-		if err == nil {
-			err = w.swap(fresh)
-		}
-		if err != nil {
-			current, _ = w.current() // the swap itself may have gone well
-			return errors.Join(err, w.removeLeftovers(current))
-		}
-		current = fresh
+		fresh, err = w.make(files)
 	}
-	return errors.Join(w.show(files), w.removeLeftovers(current))
+	if err == nil {
+		err = w.show(files.tops())
+	}
+	if err == nil && fresh != current {
+		err = w.swap(fresh)
+	}
+	current, unknown := w.current() // the swap may have gone well even if it says that it has not
+	if unknown != nil {
+		return errors.Join(err, unknown)
+	}
+	return errors.Join(err, w.hide(), w.removeLeftovers(current))
 }
 
 // current returns the name of the directory with the content, "" if there is none.
@@ -144,31 +148,55 @@ func (w *writer) swap(fresh string) error {
 	return w.disk.sync(w.dir)
 }
 
-// show makes the links by which the volume shows its files, and removes those to
-// what it has no more.
-func (w *writer) show(files payload) error {
+// show makes the links by which the volume shows what is at the top of its content.
+func (w *writer) show(tops map[string]bool) error {
+	for _, name := range slices.Sorted(maps.Keys(tops)) {
+		path, target := filepath.Join(w.dir, name), filepath.Join(dataLink, name)
+		if found, err := os.Readlink(path); err == nil && found == target {
+			continue
+		}
+		if err := w.disk.symlink(target, path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hide removes the links to what the content does not have, or not any more.
+func (w *writer) hide() error {
 	entries, err := os.ReadDir(w.dir)
 	if err != nil {
 		return err
 	}
-	missing := files.tops()
 	var errs []error
 	for _, entry := range entries {
-		name := entry.Name()
-		target, err := os.Readlink(filepath.Join(w.dir, name))
-		if err != nil || target != filepath.Join(dataLink, name) {
+		path := filepath.Join(w.dir, entry.Name())
+		if target, err := os.Readlink(path); err != nil || target != filepath.Join(dataLink, entry.Name()) {
 			continue
 		}
-		if missing[name] {
-			delete(missing, name)
-			continue
+		if _, err := os.Lstat(filepath.Join(w.dir, dataLink, entry.Name())); errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, w.disk.remove(path))
 		}
-		errs = append(errs, w.disk.remove(filepath.Join(w.dir, name)))
-	}
-	for _, name := range slices.Sorted(maps.Keys(missing)) {
-		errs = append(errs, w.disk.symlink(filepath.Join(dataLink, name), filepath.Join(w.dir, name)))
 	}
 	return errors.Join(errs...)
+}
+
+// restore reports whether the volume has a content and shows all of it, once links
+// that are missing are made.
+func (w *writer) restore() bool {
+	current, err := w.current()
+	if err != nil || current == "" {
+		return false
+	}
+	entries, err := os.ReadDir(filepath.Join(w.dir, current))
+	if err != nil {
+		return false
+	}
+	tops := make(map[string]bool, len(entries))
+	for _, entry := range entries {
+		tops[entry.Name()] = true
+	}
+	return w.show(tops) == nil
 }
 
 // removeLeftovers removes the directories of former contents, and what a write

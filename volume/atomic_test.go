@@ -195,6 +195,7 @@ func TestACrashAtAnyStep(t *testing.T) {
 					dir, err := start(d)
 					require.ErrorIs(t, err, errCut)
 					seen := content(t, dir)
+					require.Equal(t, fmt.Sprint(seen), fmt.Sprint(shown(t, dir)), "step %d", step)
 					if fmt.Sprint(seen) != fmt.Sprint(from) {
 						require.Equal(t, after, seen, "step %d", step)
 					}
@@ -217,6 +218,7 @@ func TestACrashOfTheRepair(t *testing.T) {
 			d, _ := cutAt(rapid.IntRange(0, 60).Draw(t, "cut"))
 			err := (&writer{dir: dir, disk: d}).write(payloadOf(next))
 			seen := content(t, dir)
+			require.Equal(t, fmt.Sprint(seen), fmt.Sprint(shown(t, dir)))
 			if err == nil {
 				requireClean(t, dir, next)
 			} else if fmt.Sprint(seen) != fmt.Sprint(last) {
@@ -336,13 +338,17 @@ func readOnce(dir string) map[string]bool {
 	return versions
 }
 
-// A directory that a sub path or a nested mount has made is not taken for a link,
-// and does not keep other names from being shown.
+// A directory that a sub path or a nested mount has made is not taken for a link: what
+// cannot be shown is not taken for content, and the old stays.
 func TestANameThatIsTaken(t *testing.T) {
 	dir := quickDir(t)
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "both"), 0o755))
-	require.ErrorIs(t, (&writer{dir: dir}).write(payloadOf(before)), fs.ErrExist)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "came"), 0o755))
+	require.ErrorIs(t, (&writer{dir: dir}).write(payloadOf(after)), fs.ErrExist)
+	assert.Nil(t, content(t, dir))
+	assert.Empty(t, shown(t, dir))
+	require.NoError(t, (&writer{dir: dir}).write(payloadOf(before)))
+	require.ErrorIs(t, (&writer{dir: dir}).write(payloadOf(after)), fs.ErrExist)
 	assert.Equal(t, before, content(t, dir))
-	assert.Equal(t, "old", shown(t, dir)["gone"])
-	assert.DirExists(t, filepath.Join(dir, "both"))
+	assert.Equal(t, before, shown(t, dir))
+	assert.DirExists(t, filepath.Join(dir, "came"))
 }

@@ -26,7 +26,7 @@ func (m *Manager) mountContent(ctx context.Context, r *record, spec *corev1.Volu
 	dir := filepath.Join(m.podDir(r.pod.UID), volumesDir, contentDirs[kind], spec.Name)
 	c := &collector{m: m, record: r, volume: spec.Name}
 	err := m.renew(ctx, c, spec, dir, kind != "configMap")
-	if err != nil && !hasContent(dir) {
+	if err != nil && !(&writer{dir: dir}).restore() {
 		return "", err
 	}
 	if err != nil {
@@ -91,12 +91,6 @@ func makeNested(dir, nested string) error {
 	}
 	defer root.Close()
 	return root.MkdirAll(nested, 0o755)
-}
-
-// hasContent reports whether the volume shows something, if only that it is empty.
-func hasContent(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, dataLink))
-	return err == nil
 }
 
 // settle tells how the renewal of a volume went, a failure once for each cause, and

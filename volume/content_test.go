@@ -165,6 +165,49 @@ func TestContentIsKeptWhileItsSourceFails(t *testing.T) {
 	assert.Equal(t, map[string]string{"a": "1"}, filesIn(t, paths["v-settings"]))
 }
 
+// What is left of a volume, as by the kubelet or an older agent, is shown before it is
+// taken for content.
+func TestContentWhoseLinksAreMissingIsShown(t *testing.T) {
+	s, root := newShelf(), t.TempDir()
+	dir := filepath.Join(root, "pods/uid/volumes/kubernetes.io~configmap/v-settings")
+	write(t, filepath.Join(dir, "..2026.1/a"))
+	require.NoError(t, os.Symlink("..2026.1", filepath.Join(dir, "..data")))
+	s.fail(errOffline)
+	m := s.manager(root)
+	paths, err := m.Mount(t.Context(), shopPod(configMap("settings")))
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"a": "data"}, filesIn(t, paths["v-settings"]))
+
+	require.NoError(t, os.Remove(filepath.Join(dir, "a")))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "a"), 0o755)) // in the way
+	_, err = m.Mount(t.Context(), shopPod(configMap("settings")))
+	require.ErrorIs(t, err, errOffline)
+}
+
+// A key that has the name of another volume's mount point keeps a pod from its start,
+// and one that comes later changes nothing for the pod.
+func TestAKeyWithTheNameOfAMountPoint(t *testing.T) {
+	s := newShelf()
+	s.setConfigMap("settings", map[string]string{"cache": "1", "a": "1"})
+	pod := shopPod(configMap("settings"), emptyDir("inner"))
+	mounts := pod.Spec.Containers[0].VolumeMounts
+	mounts[0].MountPath, mounts[1].MountPath = "/etc/app", "/etc/app/cache"
+	m := s.manager(t.TempDir())
+	_, err := m.Mount(t.Context(), pod)
+	require.ErrorContains(t, err, "v-settings/cache: file exists")
+	s.setConfigMap("settings", map[string]string{"a": "2"})
+	paths, err := m.Mount(t.Context(), pod)
+	require.NoError(t, err)
+	s.setConfigMap("settings", map[string]string{"cache": "3", "a": "3"})
+	_, err = m.Mount(t.Context(), pod)
+	require.NoError(t, err)
+	data, err := os.ReadFile(filepath.Join(paths["v-settings"], "a"))
+	require.NoError(t, err)
+	assert.Equal(t, "2", string(data))
+	require.Len(t, s.told(), 1)
+	assert.Contains(t, s.told()[0], "v-settings/cache: file exists")
+}
+
 func TestAPodWhoseContentNeverCameWaits(t *testing.T) {
 	s := newShelf()
 	s.fail(errOffline)
