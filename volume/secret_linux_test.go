@@ -65,6 +65,32 @@ func TestWhatMayBeSecretIsInMemory(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(root, "pods/uid"))
 }
 
+// Whichever volume comes first, others have no way into the pod's directory.
+func TestTheDirectoriesOfAPodAreClosed(t *testing.T) {
+	setUmask(t, 0)
+	for name, v := range map[string]corev1.Volume{
+		"configMap": configMap("settings"), "secret": secret("login"), "downwardAPI": downward(labelFile("a")),
+		"projected": projected(ofSecret("login")), "emptyDir": emptyDir("disk"), "in memory": memory("memory", ""), "plugin": inline("a"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, root := newShelf(), mountingRoot(t)
+			s.setSecret("login", nil)
+			s.setConfigMap("settings", nil)
+			m := s.manager(root, with(&diskPlugin{}))
+			paths, err := m.Mount(t.Context(), shopPod(v))
+			require.NoError(t, err)
+			kind, err := filepath.Glob(filepath.Join(root, "pods/uid/volumes/*"))
+			require.NoError(t, err)
+			require.Len(t, kind, 1)
+			for dir := kind[0]; dir != root; dir = filepath.Dir(dir) {
+				assert.Equal(t, fs.FileMode(0o750), modeOf(t, dir), dir)
+			}
+			assert.NotEmpty(t, paths)
+			require.NoError(t, m.Unmount(t.Context(), "uid"))
+		})
+	}
+}
+
 // After a reboot what was in memory is gone: the pod waits for its secret, and not
 // for its ConfigMap.
 func TestSecretsAfterAReboot(t *testing.T) {
