@@ -68,7 +68,7 @@ func makeContentDir(dir string, inMemory bool, group *int64) error {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	mode := os.FileMode(0o755)
+	mode := fs.FileMode(0o755)
 	if group != nil {
 		mode |= dirMask
 	}
@@ -77,10 +77,15 @@ func makeContentDir(dir string, inMemory bool, group *int64) error {
 			return err
 		}
 	}
-	if group != nil {
-		if err := os.Lchown(dir, -1, int(*group)); err != nil {
-			return err
-		}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if info.Mode() == fs.ModeDir|mode && (group == nil || groupOfFile(info) == *group) {
+		return nil // what is right is not written again, which would wake the disk
+	}
+	if err := os.Lchown(dir, -1, idOr(group)); err != nil {
+		return err
 	}
 	return os.Chmod(dir, mode)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // rootVariable tells the test, run again in a process of its own, where its root is.
@@ -70,4 +71,26 @@ func liveThere(t *testing.T, root string) {
 	assert.Equal(t, map[string]string{"a": "2"}, filesIn(t, paths["v-settings"]))
 	require.NoError(t, m.Unmount(t.Context(), "uid"))
 	assert.NoDirExists(t, filepath.Join(root, "pods/uid"))
+}
+
+// A look at a pod whose volumes are as they should be writes nothing, which would wake
+// the disk: it succeeds where nothing can be written.
+func TestAMountOfWhatIsAsItShouldBeWritesNothing(t *testing.T) {
+	for name, group := range map[string]*int64{"no group": nil, "group": new(int64(4242))} {
+		t.Run(name, func(t *testing.T) {
+			s, root := newShelf(), mountingRoot(t)
+			s.setConfigMap("settings", map[string]string{"a": "1"})
+			pod := shopPod(configMap("settings"), emptyDir("disk"))
+			pod.Spec.Containers[0].VolumeMounts[1].MountPath = "/v-settings/cache"
+			pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: group}
+			m := s.manager(root)
+			paths, err := m.Mount(t.Context(), pod)
+			require.NoError(t, err)
+			require.NoError(t, unix.Mount("", root, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+			again, err := m.Mount(t.Context(), pod)
+			require.NoError(t, err)
+			assert.Equal(t, paths, again)
+			assert.Empty(t, s.told())
+		})
+	}
 }
