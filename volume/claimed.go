@@ -50,7 +50,7 @@ func (m *Manager) mountClaimed(ctx context.Context, r *record, spec *corev1.Volu
 func (m *Manager) mountPersistent(ctx context.Context, r *record, v *Volume) (string, error) {
 	switch source := v.Persistent.Spec.PersistentVolumeSource; {
 	case source.HostPath != nil:
-		return source.HostPath.Path, prepareHostPath(source.HostPath)
+		return m.mountHostPath(ctx, r, v.Spec.Name, source.HostPath)
 	case source.Local != nil:
 		return m.mountLocal(ctx, r, v)
 	default:
@@ -110,17 +110,24 @@ func checkVolumeMode(pod *corev1.Pod, volume string, pv *corev1.PersistentVolume
 // mountLocal serves a directory of the node.
 func (m *Manager) mountLocal(ctx context.Context, r *record, v *Volume) (string, error) {
 	dir := v.Persistent.Spec.Local.Path
-	if err := prepareHostPath(&corev1.HostPathVolumeSource{Path: dir}); err != nil {
+	if err := m.onHost(ctx, r, v.Spec.Name, dir, func() error { return checkLocal(dir) }); err != nil {
 		return "", err
+	}
+	return dir, m.giveToGroup(ctx, r, v, dir)
+}
+
+func checkLocal(dir string) error {
+	if err := prepareHostPath(&corev1.HostPathVolumeSource{Path: dir}); err != nil {
+		return err
 	}
 	info, err := os.Stat(dir)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("local volume: %w", err)
+		return fmt.Errorf("local volume: %w", err)
 	case !info.IsDir():
-		return "", fmt.Errorf("local volume: %s is not a directory; other local volumes are not supported", dir)
+		return fmt.Errorf("local volume: %s is not a directory; other local volumes are not supported", dir)
 	}
-	return dir, m.giveToGroup(ctx, r, v, dir)
+	return nil
 }
 
 // gidOf returns the group that the users of a persistent volume need, nil if none.

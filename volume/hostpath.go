@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,42 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 )
+
+// checkKey names a check of what a volume of a pod is on the host.
+type checkKey struct{ volume, path string }
+
+// onHost has a path of the host checked, or made, when an agent first mounts it for a
+// pod: what becomes of it later does not keep the pod's containers from a restart. On a
+// dead network mount a check may hang for ever; the next Mount waits for the same one.
+func (m *Manager) onHost(ctx context.Context, r *record, volume, path string, check func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
+	defer cancel()
+	key := checkKey{volume, path}
+	outcome := r.checks[key]
+	if outcome == nil {
+		outcome = make(chan error, 1)
+		r.checks[key] = outcome
+		go func() {
+			if err := check(); err != nil {
+				outcome <- err
+			}
+			close(outcome) // all is well, if nothing else was said
+		}()
+	}
+	select {
+	case err := <-outcome:
+		if err != nil {
+			delete(r.checks, key)
+		}
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("the file system of %s does not answer: %w", path, ctx.Err())
+	}
+}
+
+func (m *Manager) mountHostPath(ctx context.Context, r *record, volume string, source *corev1.HostPathVolumeSource) (string, error) {
+	return source.Path, m.onHost(ctx, r, volume, source.Path, func() error { return prepareHostPath(source) })
+}
 
 // prepareHostPath checks that there is on the host what the volume's type says,
 // and makes it where the type says so. Without a type there is nothing to do.

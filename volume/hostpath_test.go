@@ -100,6 +100,36 @@ func TestHostPathIsCreatedWithItsRights(t *testing.T) {
 	}
 }
 
+// What becomes of a path that a running pod has is no reason not to restart its
+// containers; a new start of the pod is another matter.
+func TestAHostPathIsCheckedOnce(t *testing.T) {
+	s, dir := newShelf(), host(t)
+	local, pv := s.bind("local", corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: filepath.Join(dir, "dir")}})
+	local.Spec.VolumeName, pv.Name = "pv-2", "pv-2"
+	s.bind("path", corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{
+		Path: filepath.Join(dir, "file"), Type: new(corev1.HostPathFile),
+	}})
+	s.volumes["pv-2"] = pv
+	path, directory := claimed("path"), claimed("local")
+	directory.Name = "local"
+	pod := shopPod(hostPath(filepath.Join(dir, "socket"), corev1.HostPathSocket), path, directory)
+	m := s.manager(t.TempDir())
+	paths, err := m.Mount(t.Context(), pod)
+	require.NoError(t, err)
+	for _, name := range []string{"socket", "file", "dir"} {
+		require.NoError(t, os.Remove(filepath.Join(dir, name)))
+	}
+	again, err := m.Mount(t.Context(), pod)
+	require.NoError(t, err)
+	assert.Equal(t, paths, again)
+
+	require.NoError(t, m.Unmount(t.Context(), pod.UID))
+	_, err = m.Mount(t.Context(), pod)
+	for _, name := range []string{"socket", "file", "dir"} {
+		require.ErrorContains(t, err, filepath.Join(dir, name)+": no such file")
+	}
+}
+
 func TestHostPathIsNeverChangedOrRemoved(t *testing.T) {
 	dir, root := t.TempDir(), t.TempDir()
 	write(t, filepath.Join(dir, "file"))

@@ -34,6 +34,8 @@ type record struct {
 	failed map[string]string
 	// grouped names the volumes that were given to the pod's group.
 	grouped map[string]bool
+	// checks are those of paths of the host, in progress or, if closed, passed.
+	checks map[checkKey]chan error
 	// bound are the persistent volumes that are mounted, by the name of the volume.
 	bound map[string]*corev1.PersistentVolume
 }
@@ -48,7 +50,8 @@ func (m *Manager) remember(pod *corev1.Pod) *record {
 	if r == nil {
 		r = &record{
 			stale: map[string]bool{}, due: map[string]time.Time{}, groups: map[string]int64{}, tokens: map[tokenKey]*token{},
-			failed: map[string]string{}, grouped: map[string]bool{}, bound: map[string]*corev1.PersistentVolume{},
+			failed: map[string]string{}, grouped: map[string]bool{}, checks: map[checkKey]chan error{},
+			bound: map[string]*corev1.PersistentVolume{},
 		}
 		m.records[pod.UID] = r
 	}

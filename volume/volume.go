@@ -24,8 +24,9 @@ type Config struct {
 	// Period is the time from the end of a clean-up to the next, 1 minute by
 	// default.
 	Period time.Duration
-	// Timeout is how long the source of objects and the steps of plugins may take
-	// for one volume, 2 minutes and 3 seconds by default, as for the kubelet.
+	// Timeout is how long the source of objects, the steps of plugins and a look at a
+	// path of the host may take for one volume, 2 minutes and 3 seconds by default, as
+	// for the kubelet.
 	Timeout time.Duration
 
 	// Plugins serve the volumes that they say are theirs. The first that does is
@@ -155,10 +156,10 @@ func (m *Manager) Run(ctx context.Context) error {
 // paths on the host by volume name; those of kind image, which the runtime mounts,
 // have none. It is idempotent and is to be called at each look at the pod: what is
 // made from objects, from the pod's labels or from tokens is brought up to date,
-// the rest stays as it is. The pod must not be changed afterwards. Others may put
+// the rest stays as it is; what a hostPath leads to is looked at once. The pod must not be changed afterwards. Others may put
 // files of their own into the pod's directory after the first Mount of the pod,
 // volumes or not. It blocks for as long as the source of objects, plugins and file
-// systems take, which for a hostPath on a dead network mount can be long.
+// systems take, for each volume not much longer than Config.Timeout.
 //
 // A volume that has content keeps it and its path when it cannot be brought up to
 // date; Config.Recorder is told why. Any other error is joined with those of all
@@ -229,7 +230,7 @@ func (m *Manager) mount(ctx context.Context, r *record, spec *corev1.Volume) (pa
 	case "emptyDir":
 		return m.mountEmptyDir(r.pod, spec)
 	case "hostPath":
-		return spec.HostPath.Path, prepareHostPath(spec.HostPath)
+		return m.mountHostPath(ctx, r, spec.Name, spec.HostPath)
 	case "configMap", "secret", "downwardAPI", "projected":
 		return m.mountContent(ctx, r, spec, kind)
 	case "image":
