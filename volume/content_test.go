@@ -92,11 +92,11 @@ func TestContentThatIsRefused(t *testing.T) {
 			s, root := newShelf(), t.TempDir()
 			s.setConfigMap("settings", map[string]string{"a": "confidential"})
 			s.setConfigMap("evil", map[string]string{"..": "confidential"})
-			s.onAsked = func(what string) {
+			s.whenAsked(func(what string) {
 				if what == "configmaps broken" {
 					s.fail(errOffline)
 				}
-			}
+			})
 			if name == "optional is no go" {
 				s.fail(errOffline)
 			}

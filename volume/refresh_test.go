@@ -65,14 +65,14 @@ func TestAChangeInTheMiddleOfAMountIsNotMissed(t *testing.T) {
 		running(t, m)
 		pod := shopPod(configMap("settings"))
 		first := true
-		s.onAsked = func(string) {
+		s.whenAsked(func(string) {
 			time.Sleep(time.Second) // the answer is on its way
 			if first {
 				first = false
 				s.setConfigMap("settings", map[string]string{"a": "2"})
 				m.Changed(volume.KindConfigMap, "shop", "settings")
 			}
-		}
+		})
 		paths, err := m.Mount(t.Context(), pod)
 		require.NoError(t, err)
 		assert.Equal(t, map[string]string{"a": "1"}, filesIn(t, paths["v-settings"]))
@@ -93,16 +93,14 @@ func TestAMountWaitsForRunNoLongerThanItsContext(t *testing.T) {
 		pod := shopPod(configMap("settings"))
 		_, err := m.Mount(t.Context(), pod)
 		require.NoError(t, err)
-		s.onAsked = func(string) { time.Sleep(time.Minute) }
+		s.whenAsked(func(string) { time.Sleep(time.Minute) })
 		m.Changed(volume.KindConfigMap, "shop", "settings")
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err = m.Mount(ctx, pod)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		s.mu.Lock()
-		s.onAsked = nil
-		s.mu.Unlock()
+		s.whenAsked(nil)
 		time.Sleep(time.Minute)
 	})
 }
@@ -160,11 +158,11 @@ func TestASlowObjectHoldsUpNoOtherPod(t *testing.T) {
 		require.NoError(t, err)
 		paths, err := m.Mount(t.Context(), quick)
 		require.NoError(t, err)
-		s.onAsked = func(what string) {
+		s.whenAsked(func(what string) {
 			if what == "configmaps slow" {
 				time.Sleep(time.Minute)
 			}
-		}
+		})
 		s.setConfigMap("quick", map[string]string{"a": "2"})
 		m.Changed(volume.KindConfigMap, "shop", "slow")
 		synctest.Wait()

@@ -116,6 +116,13 @@ func (s *shelf) fail(err error) {
 	s.err, s.tokenErr = err, err
 }
 
+// whenAsked has do called whenever the source is asked for something.
+func (s *shelf) whenAsked(do func(what string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onAsked = do
+}
+
 func (s *shelf) told() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
