@@ -3,9 +3,9 @@ package volume
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -96,15 +96,17 @@ func (m *Manager) poke() {
 
 // refreshAll renews what is stale or due, until ctx ends.
 func (m *Manager) refreshAll(ctx context.Context) {
-	var group errgroup.Group
-	group.SetLimit(refreshers)
+	var group sync.WaitGroup
+	defer group.Wait()
+	ended, free := make(chan struct{}, refreshers), refreshers
 	for {
-		jobs, next := m.takeStale(time.Now())
+		jobs, next := m.takeStale(time.Now(), free)
+		free -= len(jobs)
 		for _, job := range jobs {
-			group.Go(func() error {
-				defer m.release(job.record.pod.UID)
+			group.Go(func() {
 				m.refresh(ctx, job)
-				return nil
+				m.release(job.record.pod.UID)
+				ended <- struct{}{}
 			})
 		}
 		timer := time.NewTimer(time.Until(next))
@@ -112,10 +114,11 @@ func (m *Manager) refreshAll(ctx context.Context) {
 		case <-ctx.Done():
 		case <-m.wake:
 		case <-timer.C:
+		case <-ended:
+			free++
 		}
 		timer.Stop()
 		if ctx.Err() != nil {
-			_ = group.Wait() // they return nothing
 			return
 		}
 	}
@@ -127,9 +130,10 @@ type job struct {
 	volumes map[string]bool
 }
 
-// takeStale claims the pods that have something to renew. One that is claimed is
-// left, as its release wakes Run. It also returns when the next renewal is due.
-func (m *Manager) takeStale(now time.Time) (jobs []job, next time.Time) {
+// takeStale claims pods that have something to renew, as many as can be served now:
+// one that waits is nobody's. One that is claimed is left, as its release wakes Run. It
+// also returns when the next renewal is due.
+func (m *Manager) takeStale(now time.Time, free int) (jobs []job, next time.Time) {
 	next = now.Add(time.Hour)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -142,7 +146,7 @@ func (m *Manager) takeStale(now time.Time) (jobs []job, next time.Time) {
 				next = due
 			}
 		}
-		if len(r.stale) == 0 || m.busy[uid] != nil {
+		if len(r.stale) == 0 || m.busy[uid] != nil || len(jobs) == free {
 			continue
 		}
 		m.busy[uid] = &claim{done: make(chan struct{}), brief: true}

@@ -2,6 +2,7 @@ package volume_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/volume"
 )
@@ -170,5 +172,49 @@ func TestASlowObjectHoldsUpNoOtherPod(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, map[string]string{"a": "2"}, filesIn(t, paths["v-quick"]))
 		time.Sleep(time.Minute)
+	})
+}
+
+// Of many pods that show a slow object, those whose turn has not come are nobody's: they
+// are unmounted at once, and the next turn may be that of another pod.
+func TestPodsWaitForTheirTurnUnclaimed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		s.setConfigMap("slow", nil)
+		s.setConfigMap("quick", map[string]string{"a": "1"})
+		m := s.manager(t.TempDir())
+		running(t, m)
+		const pods, atOnce = 17, 8
+		for i := range pods {
+			pod := shopPod(configMap("slow"))
+			pod.UID = types.UID(fmt.Sprint(i))
+			_, err := m.Mount(t.Context(), pod)
+			require.NoError(t, err)
+		}
+		paths, err := m.Mount(t.Context(), shopPod(configMap("quick")))
+		require.NoError(t, err)
+		synctest.Wait()
+		s.whenAsked(func(what string) {
+			if what == "configmaps slow" {
+				time.Sleep(time.Minute)
+			}
+		})
+		m.Changed(volume.KindConfigMap, "shop", "slow")
+		synctest.Wait()
+		s.setConfigMap("quick", map[string]string{"a": "2"})
+		m.Changed(volume.KindConfigMap, "shop", "quick")
+
+		refused := 0
+		for i := range pods {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if m.Unmount(ctx, types.UID(fmt.Sprint(i))) != nil {
+				refused++
+			}
+			cancel()
+		}
+		assert.Equal(t, atOnce, refused)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, map[string]string{"a": "2"}, filesIn(t, paths["v-quick"]))
 	})
 }
