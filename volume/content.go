@@ -27,6 +27,7 @@ var contentDirs = map[string]string{
 func (m *Manager) mountContent(ctx context.Context, r *record, spec *corev1.Volume, kind string) (string, error) {
 	dir := filepath.Join(m.podDir(r.pod.UID), volumesDir, contentDirs[kind], spec.Name)
 	c := &collector{m: m, record: r, volume: spec.Name}
+	m.reading(r, spec.Name)
 	err := m.renew(ctx, c, spec, dir, kind != "configMap")
 	if err != nil && !(&writer{dir: dir}).restore() {
 		return "", err

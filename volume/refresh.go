@@ -41,8 +41,8 @@ type record struct {
 }
 
 // remember makes or renews the record of a pod, before the source of objects is
-// asked for anything: a change that is told from now on is not missed. The caller
-// holds the claim.
+// asked for anything: a change that is told from now on is noted. The caller holds the
+// claim.
 func (m *Manager) remember(pod *corev1.Pod) *record {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -56,8 +56,15 @@ func (m *Manager) remember(pod *corev1.Pod) *record {
 		m.records[pod.UID] = r
 	}
 	r.pod = pod
-	clear(r.stale)
 	return r
+}
+
+// reading takes the volume for up to date, before the source is asked: a change that is
+// told from now on is not missed.
+func (m *Manager) reading(r *record, volume string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(r.stale, volume)
 }
 
 func (m *Manager) forget(uid types.UID) {

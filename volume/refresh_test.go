@@ -175,6 +175,29 @@ func TestASlowObjectHoldsUpNoOtherPod(t *testing.T) {
 	})
 }
 
+// What a Mount that was cut short did not come to is not forgotten.
+func TestAChangeBeforeAMountThatIsCutShortIsNotMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf()
+		s.setConfigMap("one", map[string]string{"a": "1"})
+		s.setConfigMap("two", map[string]string{"a": "1"})
+		m := s.manager(t.TempDir())
+		pod := shopPod(configMap("one"), configMap("two"))
+		paths, err := m.Mount(t.Context(), pod)
+		require.NoError(t, err)
+		s.setConfigMap("two", map[string]string{"a": "2"})
+		m.Changed(volume.KindConfigMap, "shop", "two")
+		ctx, cancel := context.WithCancel(t.Context())
+		s.whenAsked(func(string) { cancel() })
+		_, err = m.Mount(ctx, pod)
+		require.ErrorIs(t, err, context.Canceled)
+		s.whenAsked(nil)
+		running(t, m)
+		synctest.Wait()
+		assert.Equal(t, map[string]string{"a": "2"}, filesIn(t, paths["v-two"]))
+	})
+}
+
 // Of many pods that show a slow object, those whose turn has not come are nobody's: they
 // are unmounted at once, and the next turn may be that of another pod.
 func TestPodsWaitForTheirTurnUnclaimed(t *testing.T) {
