@@ -28,7 +28,7 @@ func (m *Manager) mountClaimed(ctx context.Context, r *record, spec *corev1.Volu
 	case old == nil:
 		return "", err
 	default: // what the pod has it keeps, as when the claim is deleted under it
-		m.complain(r, spec.Name, err)
+		m.complain(ctx, r, spec.Name, err)
 		pv = old
 	}
 	if err := checkVolumeMode(r.pod, spec.Name, pv); err != nil {

@@ -29,13 +29,16 @@ func (m *Manager) mountContent(ctx context.Context, r *record, spec *corev1.Volu
 	c := &collector{m: m, record: r, volume: spec.Name}
 	m.reading(r, spec.Name)
 	err := m.renew(ctx, c, spec, dir, kind != "configMap")
-	if err != nil && !(&writer{dir: dir}).restore() {
+	switch {
+	case err != nil && ctx.Err() != nil: // nobody has failed, and it is still to be done
+		m.mark(r, spec.Name)
 		return "", err
-	}
-	if err != nil {
+	case err != nil && !(&writer{dir: dir}).restore():
+		return "", err
+	case err != nil:
 		c.due, c.old = time.Now().Add(refreshRetry), err
 	}
-	m.settle(c)
+	m.settle(ctx, c)
 	return dir, nil
 }
 
@@ -106,11 +109,11 @@ func makeNested(dir, nested string) error {
 
 // settle tells how the renewal of a volume went, a failure once for each cause, and
 // notes when the next is due.
-func (m *Manager) settle(c *collector) {
+func (m *Manager) settle(ctx context.Context, c *collector) {
 	if c.old == nil {
 		delete(c.record.failed, c.volume)
 	} else {
-		m.complain(c.record, c.volume, c.old)
+		m.complain(ctx, c.record, c.volume, c.old)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -122,8 +125,10 @@ func (m *Manager) settle(c *collector) {
 	m.poke()
 }
 
-func (m *Manager) complain(r *record, volume string, err error) {
-	if r.failed[volume] == err.Error() {
+// complain tells why a volume is not up to date, once for each cause. The end of the
+// caller's context is none.
+func (m *Manager) complain(ctx context.Context, r *record, volume string, err error) {
+	if ctx.Err() != nil || r.failed[volume] == err.Error() {
 		return
 	}
 	r.failed[volume] = err.Error()

@@ -59,12 +59,18 @@ func (m *Manager) remember(pod *corev1.Pod) *record {
 	return r
 }
 
-// reading takes the volume for up to date, before the source is asked: a change that is
+// reading takes a volume for up to date, before the source is asked: a change that is
 // told from now on is not missed.
 func (m *Manager) reading(r *record, volume string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(r.stale, volume)
+}
+
+func (m *Manager) mark(r *record, volume string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r.stale[volume] = true
 }
 
 func (m *Manager) forget(uid types.UID) {

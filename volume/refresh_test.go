@@ -2,6 +2,7 @@ package volume_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/volume"
@@ -195,6 +197,42 @@ func TestAChangeBeforeAMountThatIsCutShortIsNotMissed(t *testing.T) {
 		running(t, m)
 		synctest.Wait()
 		assert.Equal(t, map[string]string{"a": "2"}, filesIn(t, paths["v-two"]))
+	})
+}
+
+// ctxShelf heeds its context.
+type ctxShelf struct{ *shelf }
+
+func (s ctxShelf) ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error) {
+	object, err := s.shelf.ConfigMap(ctx, namespace, name)
+	return object, errors.Join(err, ctx.Err())
+}
+
+// Who is cut short has not failed: nobody is told, and what was not done stays to be
+// done.
+func TestAnEndIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := ctxShelf{newShelf()}
+		s.setConfigMap("settings", map[string]string{"a": "1"})
+		m := volume.New(s, volume.Config{Root: t.TempDir(), Recorder: s})
+		pod := shopPod(configMap("settings"))
+		paths, err := m.Mount(t.Context(), pod)
+		require.NoError(t, err)
+		s.setConfigMap("settings", map[string]string{"a": "2"})
+		m.Changed(volume.KindConfigMap, "shop", "settings")
+		ctx, cancel := context.WithCancel(t.Context())
+		s.whenAsked(func(string) { cancel() })
+		require.NoError(t, m.Run(ctx))
+		assert.Empty(t, s.told())
+		assert.Equal(t, map[string]string{"a": "1"}, filesIn(t, paths["v-settings"]))
+		_, err = m.Mount(ctx, pod)
+		require.ErrorIs(t, err, context.Canceled)
+
+		s.whenAsked(nil)
+		running(t, m)
+		synctest.Wait()
+		assert.Equal(t, map[string]string{"a": "2"}, filesIn(t, paths["v-settings"]))
+		assert.Empty(t, s.told())
 	})
 }
 
