@@ -106,6 +106,32 @@ func TestFinalErrorsLeaveNothingAndUncertainOnesKeepAll(t *testing.T) {
 	}
 }
 
+// Neither a call that left open what was done, nor a success before a reboot, is undone
+// by a later refusal: the driver is told when the pod goes.
+func TestFinalErrorOfALaterMountKeepsTheRecord(t *testing.T) {
+	for _, code := range []codes.Code{codes.DeadlineExceeded, codes.OK} {
+		for name, of := range map[string]func(*site) *volume.Volume{
+			"inline":     func(s *site) *volume.Volume { return s.inlined("a") },
+			"persistent": func(s *site) *volume.Volume { return s.claimed("a", "vol") },
+		} {
+			t.Run(name+" after "+code.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newSite(t, t.TempDir(), newFake(), csi.Config{Driver: ephemeral})
+					v := of(s)
+					s.driver.fail("NodePublishVolume", code)
+					assert.Equal(t, code, status.Code(s.mount(v)))
+					s.driver.fail("NodePublishVolume", codes.Internal)
+					require.Error(t, s.mount(v))
+					s.driver.took()
+					require.NoError(t, s.unmount(v))
+					assert.Len(t, s.driver.took(), 1)
+					assert.Empty(t, s.remains())
+				})
+			})
+		}
+	}
+}
+
 func TestFinalErrorForASecondPodLeavesTheFirstOneItsVolume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, t.TempDir(), newFake(stages), csi.Config{})

@@ -143,9 +143,13 @@ func makeStaging(dir string) error {
 }
 
 // publish saves what is needed to take the volume down before the driver hears of
-// it. When the driver refuses for good nothing is left, but for the claim on a
-// staged volume.
+// it. When this was the first that it heard and it has refused for good, nothing is
+// left.
 func publish(ctx context.Context, node csipb.NodeClient, dir string, r record, request *csipb.NodePublishVolumeRequest) error {
+	before, err := load(dir)
+	if err != nil {
+		return err
+	}
 	if err := save(dir, r); err != nil {
 		return fmt.Errorf("save what the volume is: %w", err)
 	}
@@ -153,7 +157,7 @@ func publish(ctx context.Context, node csipb.NodeClient, dir string, r record, r
 		if uncertain(err) {
 			return err
 		}
-		return errors.Join(err, withdraw(dir, request))
+		return errors.Join(err, withdraw(dir, before == nil))
 	}
 	r.published = true
 	if err := save(dir, r); err != nil {
@@ -162,12 +166,9 @@ func publish(ctx context.Context, node csipb.NodeClient, dir string, r record, r
 	return nil
 }
 
-func withdraw(dir string, request *csipb.NodePublishVolumeRequest) error {
-	if err := removeTarget(request.TargetPath); err != nil {
+func withdraw(dir string, first bool) error {
+	if err := removeTarget(filepath.Join(dir, mountName)); err != nil || !first {
 		return err
-	}
-	if request.StagingTargetPath != "" {
-		return nil
 	}
 	return forget(dir)
 }
