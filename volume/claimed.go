@@ -21,15 +21,11 @@ func (m *Manager) mountClaimed(ctx context.Context, r *record, spec *corev1.Volu
 	if m.claims == nil {
 		return "", &UnsupportedError{Kind: kind}
 	}
-	pv, err := m.bound(ctx, r.pod, spec)
-	switch old := r.bound[spec.Name]; {
-	case err == nil:
-		delete(r.failed, spec.Name)
-	case old == nil:
-		return "", err
-	default: // what the pod has it keeps, as when the claim is deleted under it
-		m.complain(ctx, r, spec.Name, err)
-		pv = old
+	pv, unbound := m.bound(ctx, r.pod, spec)
+	if unbound != nil { // what the pod has it keeps, as when the claim is deleted under it
+		if pv = r.bound[spec.Name]; pv == nil {
+			return "", unbound
+		}
 	}
 	if err := checkVolumeMode(r.pod, spec.Name, pv); err != nil {
 		return "", err
@@ -38,24 +34,26 @@ func (m *Manager) mountClaimed(ctx context.Context, r *record, spec *corev1.Volu
 	if err != nil {
 		return "", err
 	}
-	path, err := m.mountPersistent(ctx, r, &Volume{Pod: r.pod, Spec: spec, Persistent: pv, ReadOnly: readOnly(spec)})
+	path, old, err := m.mountPersistent(ctx, r, &Volume{Pod: r.pod, Spec: spec, Persistent: pv, ReadOnly: readOnly(spec)})
 	if err != nil {
 		return "", err
 	}
+	m.tell(ctx, r, spec.Name, errors.Join(unbound, old))
 	r.bound[spec.Name] = pv
 	m.setGroup(r, spec.Name, gid)
 	return path, nil
 }
 
-func (m *Manager) mountPersistent(ctx context.Context, r *record, v *Volume) (string, error) {
+func (m *Manager) mountPersistent(ctx context.Context, r *record, v *Volume) (path string, old, err error) {
 	switch source := v.Persistent.Spec.PersistentVolumeSource; {
 	case source.HostPath != nil:
-		return m.mountHostPath(ctx, r, v.Spec.Name, source.HostPath)
+		path, err = m.mountHostPath(ctx, r, v.Spec.Name, source.HostPath)
 	case source.Local != nil:
-		return m.mountLocal(ctx, r, v)
+		path, err = m.mountLocal(ctx, r, v)
 	default:
 		return m.mountByPlugin(ctx, r, v, "persistentVolumeClaim, of which nobody serves the persistent volume "+v.Persistent.Name)
 	}
+	return path, nil, err
 }
 
 // bound returns the persistent volume of a claim, when both agree that they belong

@@ -110,11 +110,7 @@ func makeNested(dir, nested string) error {
 // settle tells how the renewal of a volume went, a failure once for each cause, and
 // notes when the next is due.
 func (m *Manager) settle(ctx context.Context, c *collector) {
-	if c.old == nil {
-		delete(c.record.failed, c.volume)
-	} else {
-		m.complain(ctx, c.record, c.volume, c.old)
-	}
+	m.tell(ctx, c.record, c.volume, c.old)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c.due.IsZero() {
@@ -125,10 +121,14 @@ func (m *Manager) settle(ctx context.Context, c *collector) {
 	m.poke()
 }
 
-// complain tells why a volume is not up to date, once for each cause. The end of the
-// caller's context is none.
-func (m *Manager) complain(ctx context.Context, r *record, volume string, err error) {
-	if ctx.Err() != nil || r.failed[volume] == err.Error() {
+// tell tells why a volume is not up to date, nil if it is, once for each cause. The end
+// of the caller's context is none.
+func (m *Manager) tell(ctx context.Context, r *record, volume string, err error) {
+	switch {
+	case err == nil:
+		delete(r.failed, volume)
+		return
+	case ctx.Err() != nil || r.failed[volume] == err.Error():
 		return
 	}
 	r.failed[volume] = err.Error()

@@ -37,7 +37,8 @@ type Plugin interface {
 	// Attach makes the volume available on the node, before each Mount.
 	Attach(ctx context.Context, v *Volume) error
 	// Mount gives the volume to the pod and returns its path on the node. Called
-	// again for a mounted volume it brings the content up to date.
+	// again for a mounted volume it brings the content up to date; when it cannot, it
+	// returns the path together with the error, and the pod keeps what it has.
 	Mount(ctx context.Context, v *Volume) (path string, err error)
 	// Unmount takes the volume from the pod and leaves no mount in dir, which was
 	// Volume.Dir.

@@ -3,6 +3,7 @@ package volume_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,7 @@ import (
 type diskPlugin struct {
 	steps []string
 	fail  map[string]error
+	old   error // why what is mounted is not up to date
 	seen  *volume.Volume
 }
 
@@ -55,7 +57,7 @@ func (p *diskPlugin) Mount(ctx context.Context, v *volume.Volume) (string, error
 	if err := os.Mkdir(v.Dir, 0o755); err != nil && !os.IsExist(err) {
 		return "", err // its parent must be there
 	}
-	return path, os.MkdirAll(path, 0o755)
+	return path, errors.Join(p.old, os.MkdirAll(path, 0o755))
 }
 
 func (p *diskPlugin) Unmount(ctx context.Context, _ types.UID, dir string) error {
@@ -132,6 +134,36 @@ func TestAPluginThatFails(t *testing.T) {
 	require.NoError(t, s.manager(root, with(plugin)).Prune(t.Context()))
 	assert.Equal(t, "unmount a, unmount b, detach a, detach b", plugin.take())
 	assert.NoDirExists(t, filepath.Join(root, "pods/uid"))
+}
+
+// What a plugin has mounted the pod keeps, also when it is not up to date. That is told
+// once for each cause, together with what is wrong with the claim.
+func TestAPluginThatCannotBringAVolumeUpToDate(t *testing.T) {
+	s, plugin := newShelf(), &diskPlugin{}
+	pvc, _ := s.bind("data", csiSource())
+	m := s.manager(t.TempDir(), with(plugin))
+	pod := shopPod(inline("a"), claimed("data"))
+	first, err := m.Mount(t.Context(), pod)
+	require.NoError(t, err)
+	for _, test := range []struct {
+		old     error
+		deleted *metav1.Time
+		told    int
+	}{
+		{errors.New("the driver is gone"), nil, 2}, {errors.New("the driver is gone"), nil, 2}, {nil, nil, 2},
+		{errors.New("the driver is gone"), new(metav1.Now()), 4}, {errors.New("the driver is gone"), new(metav1.Now()), 4},
+	} {
+		plugin.old, pvc.DeletionTimestamp = test.old, test.deleted
+		paths, err := m.Mount(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Equal(t, first, paths)
+		assert.Len(t, s.told(), test.told)
+	}
+	failure := `Pod/web Warning FailedMount MountVolume.SetUp failed for volume "%s" : %s`
+	assert.Equal(t, []string{
+		fmt.Sprintf(failure, "a", "mount: the driver is gone"), fmt.Sprintf(failure, "v", "mount: the driver is gone"),
+		fmt.Sprintf(failure, "a", "mount: the driver is gone"), fmt.Sprintf(failure, "v", "PVC shop/data is being deleted\nmount: the driver is gone"),
+	}, s.told())
 }
 
 // groupedPlugin wants its volumes to belong to their pods' groups.

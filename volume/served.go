@@ -13,39 +13,33 @@ import (
 )
 
 // mountByPlugin has the plugin that serves the volume attach and mount it, and
-// gives it to the pod's group if the plugin wants that.
-func (m *Manager) mountByPlugin(ctx context.Context, r *record, v *Volume, kind string) (string, error) {
+// gives it to the pod's group if the plugin wants that. What is mounted may be old: it
+// returns why.
+func (m *Manager) mountByPlugin(ctx context.Context, r *record, v *Volume, kind string) (path string, old, err error) {
 	plugin := m.pluginFor(v)
 	if plugin == nil {
-		return "", &UnsupportedError{Kind: kind}
+		return "", nil, &UnsupportedError{Kind: kind}
 	}
 	name := v.Spec.Name
 	if v.Persistent != nil {
 		name = v.Persistent.Name
 	}
 	if err := checkName(name); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	v.Dir = filepath.Join(m.podDir(v.Pod.UID), volumesDir, escapeName(plugin.Name()), name)
 	if err := os.MkdirAll(filepath.Dir(v.Dir), 0o750); err != nil {
-		return "", err
+		return "", nil, err
 	}
-	path, err := m.attachAndMount(ctx, plugin, v)
-	if err != nil {
-		return "", err
+	path, old = m.attachAndMount(ctx, plugin, v)
+	if path == "" {
+		return "", nil, old
 	}
-	if owner, ok := plugin.(GroupedPlugin); ok {
-		applies, err := owner.AppliesFSGroup(v)
-		if err != nil {
-			return "", fmt.Errorf("find out whether it belongs to the pod's group: %w", err)
-		}
-		if applies {
-			return path, m.giveToGroup(ctx, r, v, path)
-		}
-	}
-	return path, nil
+	return path, old, m.groupServed(ctx, r, plugin, v, path)
 }
 
+// attachAndMount returns a path together with an error when what is mounted is not up
+// to date.
 func (m *Manager) attachAndMount(ctx context.Context, plugin Plugin, v *Volume) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
 	defer cancel()
@@ -54,9 +48,24 @@ func (m *Manager) attachAndMount(ctx context.Context, plugin Plugin, v *Volume) 
 	}
 	path, err := plugin.Mount(ctx, v)
 	if err != nil {
-		return "", fmt.Errorf("mount: %w", err)
+		return path, fmt.Errorf("mount: %w", err)
 	}
 	return path, nil
+}
+
+func (m *Manager) groupServed(ctx context.Context, r *record, plugin Plugin, v *Volume, path string) error {
+	owner, ok := plugin.(GroupedPlugin)
+	if !ok {
+		return nil
+	}
+	applies, err := owner.AppliesFSGroup(v)
+	if err != nil {
+		return fmt.Errorf("find out whether it belongs to the pod's group: %w", err)
+	}
+	if !applies {
+		return nil
+	}
+	return m.giveToGroup(ctx, r, v, path)
 }
 
 // giveToGroup gives a volume to the pod's group, when an agent first mounts it for

@@ -238,7 +238,11 @@ func (m *Manager) mount(ctx context.Context, r *record, spec *corev1.Volume) (pa
 	case "persistentVolumeClaim", "ephemeral":
 		return m.mountClaimed(ctx, r, spec, kind)
 	default:
-		return m.mountByPlugin(ctx, r, &Volume{Pod: r.pod, Spec: spec, ReadOnly: readOnly(spec)}, kind)
+		path, old, err := m.mountByPlugin(ctx, r, &Volume{Pod: r.pod, Spec: spec, ReadOnly: readOnly(spec)}, kind)
+		if err == nil {
+			m.tell(ctx, r, spec.Name, old)
+		}
+		return path, err
 	}
 }
 

@@ -32,10 +32,10 @@
 // nobody knows. A volume is unstaged when no pod of the node has it, by what is on
 // disk. After an error that leaves open what the driver did, nothing is removed, by a
 // later refusal neither; when a driver refuses at once and for good, nothing is left.
-// Nothing is ever removed recursively: what a
-// driver leaves behind a mount that it did not take down stays. A driver that
-// hangs, lies or is gone harms no volume of another one. A pod that has its volume
-// does not need the driver any more until the volume is unmounted.
+// Nothing is ever removed recursively: what a driver leaves behind a mount that it did
+// not take down stays. A driver that hangs, lies or is gone harms no volume of another
+// one. A pod that has its volume does not need the driver any more until the volume is
+// unmounted.
 //
 // It does not serve volumes as block devices, does not expand volumes, does not
 // measure them, and does not request tokens of service accounts. The controller's

@@ -80,9 +80,9 @@ func (p *Plugin) stage(ctx context.Context, node csipb.NodeClient, dir string, s
 }
 
 // Mount publishes the volume for the pod, and returns the path. It does nothing for
-// a pod that has its volume, unless the driver wants to be called again. It blocks
-// for a few calls to the driver and is idempotent. ErrNotRegistered is among its
-// errors.
+// a pod that has its volume, unless the driver wants to be called again: when that
+// fails, the path comes together with the error. It blocks for a few calls to the
+// driver and is idempotent. ErrNotRegistered is among its errors.
 func (p *Plugin) Mount(ctx context.Context, v *volume.Volume) (string, error) {
 	s, err := p.sourceOf(v)
 	if err != nil {
@@ -124,10 +124,10 @@ func (p *Plugin) Mount(ctx context.Context, v *volume.Volume) (string, error) {
 		now.grouped = request.VolumeCapability.GetMount().GetVolumeMountGroup() != ""
 		return publish(ctx, node, v.Dir, now, request)
 	})
-	if err != nil {
+	if err != nil && !has {
 		return "", err
 	}
-	return target, nil
+	return target, err
 }
 
 // makeStaging does not look at what is there already: that would block when the
