@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -109,9 +110,9 @@ func TestMemoryVolumesOfPodsThatAreGoneAreUnmounted(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(root, "pods/gone"))
 }
 
-// Whatever is mounted below a pod's directory, nothing behind it is removed, nor
-// anything else of the pod until it is unmounted. A bind mount of a directory of
-// the same file system cannot be told by its device.
+// Whatever is mounted below a pod's directory, nothing behind it is removed, nor any
+// directory of the pod until it is unmounted; what the pod has in memory is given back.
+// A bind mount of a directory of the same file system cannot be told by its device.
 func TestNothingIsRemovedThroughAMount(t *testing.T) {
 	root := mountingRoot(t)
 	outside := filepath.Join(root, "outside")
@@ -119,6 +120,7 @@ func TestNothingIsRemovedThroughAMount(t *testing.T) {
 	for _, below := range []string{
 		"volumes/kubernetes.io~empty-dir/disk",
 		"volumes/kubernetes.io~empty-dir/disk/deep",
+		"volumes/kubernetes.io~empty-dir/memory",
 		"volumes/kubernetes.io~empty-dir/memory/deep",
 		"volumes/kubernetes.io~csi/pv/mount",
 		"etc-hosts.d",
@@ -128,6 +130,7 @@ func TestNothingIsRemovedThroughAMount(t *testing.T) {
 			paths, err := m.Mount(t.Context(), podWith("gone", emptyDir("disk"), memory("memory", "")))
 			require.NoError(t, err)
 			write(t, filepath.Join(paths["memory"], "file"))
+			write(t, filepath.Join(paths["disk"], "file"))
 			point := filepath.Join(root, "pods/gone", below)
 			require.NoError(t, os.MkdirAll(point, 0o755))
 			require.NoError(t, unix.Mount(outside, point, "", unix.MS_BIND, ""))
@@ -135,9 +138,11 @@ func TestNothingIsRemovedThroughAMount(t *testing.T) {
 			require.ErrorContains(t, m.Unmount(t.Context(), "gone"), point+" is still mounted")
 			require.ErrorContains(t, m.Prune(t.Context()), point+" is still mounted")
 			assert.FileExists(t, filepath.Join(point, "precious"))
-			assert.FileExists(t, filepath.Join(paths["memory"], "file"))
-
+			if !strings.HasSuffix(below, "disk") {
+				assert.FileExists(t, filepath.Join(paths["disk"], "file"))
+			}
 			require.NoError(t, unix.Unmount(point, 0))
+			assert.Equal(t, strings.Contains(below, "memory"), isTmpfs(t, paths["memory"]), "the mount is in the way")
 			require.NoError(t, os.RemoveAll(filepath.Join(root, "pods/gone/volumes/kubernetes.io~csi/pv/mount")))
 			require.NoError(t, m.Unmount(t.Context(), "gone"))
 			assert.NoDirExists(t, filepath.Join(root, "pods/gone"))

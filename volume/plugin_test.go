@@ -22,15 +22,16 @@ import (
 // diskPlugin serves inline CSI volumes and persistent ones, and notes its steps.
 type diskPlugin struct {
 	steps []string
-	fail  map[string]error
-	old   error // why what is mounted is not up to date
+	fail  map[string]error // by the step, with or without the volume
+	old   error            // why what is mounted is not up to date
 	seen  *volume.Volume
 }
 
 func (p *diskPlugin) step(ctx context.Context, name, dir string) error {
-	p.steps = append(p.steps, name+" "+filepath.Base(dir))
-	if p.fail[name] != nil {
-		return p.fail[name]
+	step := name + " " + filepath.Base(dir)
+	p.steps = append(p.steps, step)
+	if err := errors.Join(p.fail[name], p.fail[step]); err != nil {
+		return err
 	}
 	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > 3*time.Minute {
 		return errors.New("the step has no deadline")
@@ -105,6 +106,26 @@ func TestAPluginServesItsVolumes(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(root, "pods/uid"))
 	require.NoError(t, m.Unmount(t.Context(), "uid"))
 	assert.Empty(t, plugin.take())
+}
+
+// The pod gives back all that it can, whatever is in the way of the rest.
+func TestAVolumeThatCannotBeUnmountedKeepsNoOther(t *testing.T) {
+	s, root := newShelf(), t.TempDir()
+	plugin := &diskPlugin{fail: map[string]error{"unmount a": errors.New("busy")}}
+	m := s.manager(root, with(plugin))
+	_, err := m.Mount(t.Context(), shopPod(inline("a"), inline("b"), emptyDir("data")))
+	require.NoError(t, err)
+	plugin.take()
+	err = m.Unmount(t.Context(), "uid")
+	require.ErrorContains(t, err, "example.com~disk/a: busy")
+	assert.Equal(t, "unmount a, unmount b, detach b", plugin.take())
+	assert.DirExists(t, filepath.Join(root, "pods/uid/volumes/example.com~disk/a"))
+	assert.DirExists(t, filepath.Join(root, "pods/uid/volumes/kubernetes.io~empty-dir/data"), "directories go when all went well")
+
+	plugin.fail = nil
+	require.NoError(t, m.Unmount(t.Context(), "uid"))
+	assert.Equal(t, "unmount a, detach a", plugin.take())
+	assert.NoDirExists(t, filepath.Join(root, "pods/uid"))
 }
 
 // A plugin that fails is asked again, keeps nothing else from its volumes, and the

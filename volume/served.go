@@ -128,23 +128,30 @@ func (m *Manager) served(uid types.UID) ([]servedDir, error) {
 	return list, nil
 }
 
-func (m *Manager) unmountServed(ctx context.Context, uid types.UID, served []servedDir) error {
+// unmountServed returns those that are unmounted.
+func (m *Manager) unmountServed(ctx context.Context, uid types.UID, served []servedDir) ([]servedDir, error) {
 	return m.each(ctx, served, "unmount", func(ctx context.Context, s servedDir) error { return s.plugin.Unmount(ctx, uid, s.dir) })
 }
 
 func (m *Manager) detachServed(ctx context.Context, uid types.UID, served []servedDir) error {
-	return m.each(ctx, served, "detach", func(ctx context.Context, s servedDir) error { return s.plugin.Detach(ctx, uid, s.dir) })
+	_, err := m.each(ctx, served, "detach", func(ctx context.Context, s servedDir) error { return s.plugin.Detach(ctx, uid, s.dir) })
+	return err
 }
 
-// each takes a step for every volume; one that fails does not hold up the others.
-func (m *Manager) each(ctx context.Context, served []servedDir, what string, do func(context.Context, servedDir) error) error {
+// each takes a step for every volume, and returns those for which it went well: one
+// that fails does not hold up the others.
+func (m *Manager) each(
+	ctx context.Context, served []servedDir, what string, do func(context.Context, servedDir) error,
+) (done []servedDir, err error) {
 	var errs []error
 	for _, s := range served {
 		stepCtx, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
 		if err := do(stepCtx, s); err != nil {
 			errs = append(errs, fmt.Errorf("%s %s: %w", what, s.dir, err))
+		} else {
+			done = append(done, s)
 		}
 		cancel()
 	}
-	return errors.Join(errs...)
+	return done, errors.Join(errs...)
 }

@@ -47,9 +47,9 @@ func isOwnKind(name string) bool {
 }
 
 // tearDown takes away the pod's sub paths, has plugins unmount their volumes,
-// unmounts this package's own, and removes the pod's directory. While anything else
-// is mounted there it removes nothing: behind a mount may be data that is not the
-// pod's.
+// unmounts this package's own, and removes the pod's directory. What fails keeps no
+// other volume mounted, but all directories: behind a mount may be data that is not
+// the pod's.
 func (m *Manager) tearDown(ctx context.Context, uid types.UID) error {
 	m.forget(uid)
 	if err := m.unmountSubPaths(uid); err != nil {
@@ -59,13 +59,8 @@ func (m *Manager) tearDown(ctx context.Context, uid types.UID) error {
 	if err != nil {
 		return err
 	}
-	if err := m.unmountServed(ctx, uid, served); err != nil {
-		return err
-	}
-	if err := m.unmountOwn(uid); err != nil {
-		return err
-	}
-	if err := m.detachServed(ctx, uid, served); err != nil {
+	unmounted, err := m.unmountServed(ctx, uid, served)
+	if err := errors.Join(err, m.unmountOwn(uid), m.detachServed(ctx, uid, unmounted)); err != nil {
 		return err
 	}
 	root, err := os.OpenRoot(m.pods)
@@ -79,23 +74,28 @@ func (m *Manager) tearDown(ctx context.Context, uid types.UID) error {
 	return removePod(ctx, root, string(uid))
 }
 
-// unmountOwn unmounts this package's volumes, once nothing else is mounted.
+// unmountOwn unmounts this package's volumes. Anything else that is mounted is an
+// error, and what is below it is not this package's.
 func (m *Manager) unmountOwn(uid types.UID) error {
 	mounts, err := mountsIn(m.podDir(uid))
 	if err != nil {
 		return err
 	}
+	var others []mount
+	var errs []error
 	for _, mount := range mounts {
 		if !mount.isOwn() {
-			return fmt.Errorf("%s is still mounted", mount.point)
+			others = append(others, mount)
+			errs = append(errs, fmt.Errorf("%s is still mounted", mount.point))
 		}
 	}
-	for _, mount := range slices.Backward(mounts) {
-		if err := unmount(mount.point); err != nil {
-			return err
+	for _, own := range slices.Backward(mounts) {
+		covers := func(other mount) bool { return strings.HasPrefix(own.point+"/", other.point+"/") }
+		if own.isOwn() && !slices.ContainsFunc(others, covers) {
+			errs = append(errs, unmount(own.point))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // removePod removes a pod's directory.
