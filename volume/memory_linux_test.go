@@ -205,18 +205,19 @@ func TestMemoryVolumeIsNoLargerThanWhatLimitsIt(t *testing.T) {
 	sidecar := limited("sidecar", "2Mi")
 	sidecar.RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
 	tests := map[string]struct {
-		node, limit      string
+		node, limit, pod string
 		init, containers []corev1.Container
 		want             int64
 	}{
-		"node":                       {node: "7Mi", containers: []corev1.Container{limited("a", "")}, want: 7 << 20},
-		"volume":                     {node: "7Mi", limit: "1Mi", containers: []corev1.Container{limited("a", "3Mi")}, want: 1 << 20},
-		"pod":                        {node: "7Mi", limit: "6Mi", containers: []corev1.Container{limited("a", "1Mi"), limited("b", "2Mi")}, want: 3 << 20},
-		"pod with a sidecar":         {node: "7Mi", init: []corev1.Container{sidecar}, containers: []corev1.Container{limited("a", "1Mi")}, want: 3 << 20},
-		"pod with a greedy start":    {node: "7Mi", init: []corev1.Container{sidecar, limited("i", "4Mi")}, containers: []corev1.Container{limited("a", "1Mi")}, want: 6 << 20},
-		"container without a limit":  {node: "7Mi", containers: []corev1.Container{limited("a", "1Mi"), limited("b", "")}, want: 7 << 20},
-		"init without a limit":       {node: "7Mi", init: []corev1.Container{limited("i", "")}, containers: []corev1.Container{limited("a", "1Mi")}, want: 7 << 20},
-		"pod on a node that is free": {containers: []corev1.Container{limited("a", "1Mi")}, want: 1 << 20},
+		"node":                        {node: "7Mi", containers: []corev1.Container{limited("a", "")}, want: 7 << 20},
+		"volume":                      {node: "7Mi", limit: "1Mi", containers: []corev1.Container{limited("a", "3Mi")}, want: 1 << 20},
+		"pod":                         {node: "7Mi", limit: "6Mi", containers: []corev1.Container{limited("a", "1Mi"), limited("b", "2Mi")}, want: 3 << 20},
+		"pod with a sidecar":          {node: "7Mi", init: []corev1.Container{sidecar}, containers: []corev1.Container{limited("a", "1Mi")}, want: 3 << 20},
+		"pod with a greedy start":     {node: "7Mi", init: []corev1.Container{sidecar, limited("i", "4Mi")}, containers: []corev1.Container{limited("a", "1Mi")}, want: 6 << 20},
+		"container without a limit":   {node: "7Mi", containers: []corev1.Container{limited("a", "1Mi"), limited("b", "")}, want: 7 << 20},
+		"init without a limit":        {node: "7Mi", init: []corev1.Container{limited("i", "")}, containers: []corev1.Container{limited("a", "1Mi")}, want: 7 << 20},
+		"limit of the pod as a whole": {node: "7Mi", pod: "2Mi", containers: []corev1.Container{limited("a", "3Mi"), limited("b", "")}, want: 2 << 20},
+		"pod on a node that is free":  {containers: []corev1.Container{limited("a", "1Mi")}, want: 1 << 20},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -228,6 +229,9 @@ func TestMemoryVolumeIsNoLargerThanWhatLimitsIt(t *testing.T) {
 			pod := podWith("uid", memory("data", test.limit))
 			test.containers[0].VolumeMounts = pod.Spec.Containers[0].VolumeMounts
 			pod.Spec.InitContainers, pod.Spec.Containers = test.init, test.containers
+			if test.pod != "" {
+				pod.Spec.Resources = new(limited("", test.pod).Resources)
+			}
 			paths, err := m.Mount(t.Context(), pod)
 			require.NoError(t, err)
 			stat := statfs(t, paths["data"])

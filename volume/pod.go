@@ -58,9 +58,12 @@ func runAsUser(pod *corev1.Pod, c *corev1.Container) *int64 {
 	return nil
 }
 
-// memoryLimit is the most memory that the pod can use, in bytes, 0 if one of its
-// containers has no limit.
+// memoryLimit is the most memory that the pod can use, in bytes: its own limit, or else
+// what its containers sum up to, 0 if one of them has no limit.
 func memoryLimit(pod *corev1.Pod) int64 {
+	if pod.Spec.Resources != nil && pod.Spec.Resources.Limits.Memory().Value() > 0 {
+		return pod.Spec.Resources.Limits.Memory().Value()
+	}
 	limit := func(c *corev1.Container) int64 { return c.Resources.Limits.Memory().Value() }
 	var sidecars, peak, sum int64
 	for i := range pod.Spec.InitContainers {
