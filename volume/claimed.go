@@ -111,6 +111,9 @@ func (m *Manager) mountLocal(ctx context.Context, r *record, v *Volume) (string,
 	if err := m.onHost(ctx, r, v.Spec.Name, dir, func() error { return checkLocal(dir) }); err != nil {
 		return "", err
 	}
+	if v.ReadOnly { // nobody is to write to it
+		return dir, nil
+	}
 	return dir, m.giveToGroup(ctx, r, v, dir)
 }
 

@@ -302,9 +302,19 @@ func TestALocalVolumeIsGivenToThePodsGroupOnce(t *testing.T) {
 	s, dir := newShelf(), t.TempDir()
 	s.bind("data", corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: dir}})
 	m := s.manager(t.TempDir())
+	readOnly := shopPod(claimed("data"))
+	readOnly.UID = "reader"
+	readOnly.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: new(int64(4242))}
+	_, err := m.Mount(t.Context(), readOnly)
+	require.NoError(t, err)
+	info, err := os.Stat(dir)
+	require.NoError(t, err)
+	assert.Zero(t, gidOf(info), "who may not write changes nothing")
+
 	pod := shopPod(claimed("data"))
+	pod.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = false
 	pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: new(int64(4242))}
-	_, err := m.Mount(t.Context(), pod)
+	_, err = m.Mount(t.Context(), pod)
 	require.NoError(t, err)
 	write(t, filepath.Join(dir, "later"))
 	_, err = m.Mount(t.Context(), pod)
@@ -317,7 +327,7 @@ func TestALocalVolumeIsGivenToThePodsGroupOnce(t *testing.T) {
 	require.NoError(t, os.Chown(filepath.Join(dir, "later"), 0, 0))
 	_, err = m.Mount(t.Context(), pod)
 	require.NoError(t, err)
-	info, err := os.Stat(filepath.Join(dir, "later"))
+	info, err = os.Stat(filepath.Join(dir, "later"))
 	require.NoError(t, err)
 	assert.Zero(t, gidOf(info), "the pod's containers may have changed it")
 }
