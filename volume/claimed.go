@@ -45,7 +45,12 @@ func (m *Manager) mountClaimed(ctx context.Context, r *record, spec *corev1.Volu
 }
 
 func (m *Manager) mountPersistent(ctx context.Context, r *record, v *Volume) (path string, old, err error) {
-	switch source := v.Persistent.Spec.PersistentVolumeSource; {
+	source, block := v.Persistent.Spec.PersistentVolumeSource, isBlock(v.Persistent)
+	switch {
+	case source.HostPath != nil && block:
+		return "", nil, &UnsupportedError{Kind: "hostPath with volumeMode Block"}
+	case source.Local != nil && block:
+		return "", nil, &UnsupportedError{Kind: "local with volumeMode Block"}
 	case source.HostPath != nil:
 		path, err = m.mountHostPath(ctx, r, v.Spec.Name, source.HostPath)
 	case source.Local != nil:
@@ -93,7 +98,7 @@ func (m *Manager) bound(ctx context.Context, pod *corev1.Pod, spec *corev1.Volum
 // checkVolumeMode refuses a file system that a container wants as a device, and
 // the other way round.
 func checkVolumeMode(pod *corev1.Pod, volume string, pv *corev1.PersistentVolume) error {
-	block := pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == corev1.PersistentVolumeBlock
+	block := isBlock(pv)
 	for c := range containers(pod) {
 		if block && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume }) {
 			return fmt.Errorf("PV %s has volumeMode Block, but is specified in volumeMounts of container %q", pv.Name, c.Name)
@@ -103,6 +108,10 @@ func checkVolumeMode(pod *corev1.Pod, volume string, pv *corev1.PersistentVolume
 		}
 	}
 	return nil
+}
+
+func isBlock(pv *corev1.PersistentVolume) bool {
+	return pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == corev1.PersistentVolumeBlock
 }
 
 // mountLocal serves a directory of the node.

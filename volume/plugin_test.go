@@ -379,6 +379,14 @@ func TestClaimsThatAreRefused(t *testing.T) {
 		"local nothing": {func(_ *shelf, _ *corev1.PersistentVolumeClaim, pv *corev1.PersistentVolume, _ *corev1.Pod) {
 			pv.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/nothing/there"}}
 		}, "local volume: stat /nothing/there"},
+		"device on a hostPath": {func(_ *shelf, _ *corev1.PersistentVolumeClaim, pv *corev1.PersistentVolume, pod *corev1.Pod) {
+			pv.Spec.VolumeMode, pv.Spec.PersistentVolumeSource = &block, corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}
+			asDevice(pod)
+		}, "volumes of kind hostPath with volumeMode Block are not supported"},
+		"local device": {func(_ *shelf, _ *corev1.PersistentVolumeClaim, pv *corev1.PersistentVolume, pod *corev1.Pod) {
+			pv.Spec.VolumeMode, pv.Spec.PersistentVolumeSource = &block, corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/"}}
+			asDevice(pod)
+		}, "volumes of kind local with volumeMode Block are not supported"},
 		"not the pod's own": {func(s *shelf, pvc *corev1.PersistentVolumeClaim, _ *corev1.PersistentVolume, pod *corev1.Pod) {
 			pod.Spec.Volumes[0].VolumeSource = corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}
 			s.claims["web-v"] = pvc
@@ -395,6 +403,12 @@ func TestClaimsThatAreRefused(t *testing.T) {
 			require.ErrorContains(t, err, test.err)
 		})
 	}
+}
+
+// asDevice has the container use the volume as a device.
+func asDevice(pod *corev1.Pod) {
+	pod.Spec.Containers[0].VolumeMounts = nil
+	pod.Spec.Containers[0].VolumeDevices = []corev1.VolumeDevice{{Name: "v", DevicePath: "/dev/v"}}
 }
 
 func TestAClaimThatIsMadeForThePod(t *testing.T) {
