@@ -127,15 +127,17 @@ func (p *Plugin) claims(driver, handle, except string) (found bool, unreadable, 
 	return false, unreadable, nil
 }
 
-// list returns the names in a directory, none if there is no directory.
+// list returns the names of the directories in one, none if there is no such directory.
 func list(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	names := make([]string, len(entries))
-	for i, entry := range entries {
-		names[i] = entry.Name()
+	var names []string
+	for _, entry := range entries {
+		if entry.IsDir() {
+			names = append(names, entry.Name())
+		}
 	}
 	return names, nil
 }

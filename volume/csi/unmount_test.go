@@ -180,6 +180,16 @@ func TestVolumeOfTheKubeletIsTakenDown(t *testing.T) {
 	})
 }
 
+func TestAFileAmongThePodsKeepsNoVolumeStaged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, t.TempDir(), newFake(stages), csi.Config{})
+		v := s.claimed("a", "vol")
+		require.NoError(t, s.mount(v))
+		require.NoError(t, os.WriteFile(filepath.Join(s.cfg.Root, "pods/file"), nil, 0o600))
+		require.NoError(t, s.unmount(v))
+	})
+}
+
 func TestDirectoryWithoutDataIsRemoved(t *testing.T) {
 	s := newSite(t, t.TempDir(), newFake(), csi.Config{})
 	v := s.claimed("a", "vol")
