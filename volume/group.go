@@ -47,15 +47,21 @@ func ChangeGroup(ctx context.Context, dir string, group int64, readOnly, onlyMis
 	return changeTree(ctx, root, ".", group, mask)
 }
 
-// changeTree changes a directory last: when it is right, all in it is.
+// changeTree changes what has the name, with all that is in it. Somebody may remove it
+// meanwhile.
 func changeTree(ctx context.Context, root *os.Root, name string, group int64, mask fs.FileMode) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	info, err := root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // somebody has removed it meanwhile
+	if err := changeFound(ctx, root, name, group, mask); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
+	return nil
+}
+
+// changeFound changes a directory last: when it is right, all in it is.
+func changeFound(ctx context.Context, root *os.Root, name string, group int64, mask fs.FileMode) error {
+	info, err := root.Lstat(name)
 	if err != nil {
 		return err
 	}

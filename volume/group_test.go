@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -83,4 +84,27 @@ func TestChangingAGroupEndsWithItsContext(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, volume.ChangeGroup(ctx, t.TempDir(), 1, false, false), context.Canceled)
 	require.ErrorIs(t, volume.ChangeGroup(t.Context(), "/nothing/there", 1, false, false), fs.ErrNotExist)
+}
+
+// What somebody removes meanwhile needs no group.
+func TestATreeThatChangesMeanwhile(t *testing.T) {
+	dir := t.TempDir()
+	stop := make(chan struct{})
+	var container sync.WaitGroup
+	container.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = os.MkdirAll(filepath.Join(dir, "a/b"), 0o755)
+				_ = os.RemoveAll(filepath.Join(dir, "a"))
+			}
+		}
+	})
+	for range 2000 {
+		assert.NoError(t, volume.ChangeGroup(t.Context(), dir, int64(os.Getgid()), false, false))
+	}
+	close(stop)
+	container.Wait()
 }
