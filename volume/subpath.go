@@ -100,7 +100,8 @@ func openPart(volume, name string) (*os.File, error) {
 		if path.IsAbs(target) {
 			return nil, fmt.Errorf("the link %s leads out of the volume", name)
 		}
-		name = path.Dir(name) + "/" + target // not cleaned: its elements may be links
+		dir, _ := path.Split(name)
+		name = dir + target // not cleaned: an element before ".." may be a link
 	}
 	return nil, errors.New("too many links")
 }

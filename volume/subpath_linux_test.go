@@ -29,8 +29,13 @@ func TestASubPathIsBound(t *testing.T) {
 	write(t, filepath.Join(paths["data"], "dir/file"))
 	require.NoError(t, os.Symlink("dir", filepath.Join(paths["data"], "link")))
 	require.NoError(t, os.Symlink("link/../dir/file", filepath.Join(paths["data"], "winding")))
+	write(t, filepath.Join(paths["data"], "deep/dir/file"))
+	write(t, filepath.Join(paths["data"], "deep/near/file"))
+	for link, target := range map[string]string{"shortcut": "deep/dir", "deep/next": "near", "beside": "shortcut/../next", "slash": "shortcut/", "slashes": "slash//"} {
+		require.NoError(t, os.Symlink(target, filepath.Join(paths["data"], link)))
+	}
 	require.NoError(t, unix.Mkfifo(filepath.Join(paths["data"], "pipe"), 0o600)) // nobody writes: to open it would block
-	for _, subPath := range []string{"dir", "link", "./dir/", "dir/file", "link/file", "winding", "pipe"} {
+	for _, subPath := range []string{"dir", "link", "./dir/", "dir/file", "link/file", "winding", "beside", "beside/file", "slash", "slashes", "pipe"} {
 		t.Run(subPath, func(t *testing.T) {
 			want, err := os.Stat(filepath.Join(paths["data"], subPath))
 			require.NoError(t, err)
