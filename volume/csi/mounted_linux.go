@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
+
+	"github.com/moby/sys/mountinfo"
 )
 
 // mounted reports whether something is mounted at a path. It asks the kernel's list
@@ -19,23 +19,9 @@ func mounted(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	table, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(filepath.Join(dir, filepath.Base(path))))
 	if err != nil {
 		return false, fmt.Errorf("read the mount table: %w", err)
 	}
-	return lists(string(table), filepath.Join(dir, filepath.Base(path))), nil
-}
-
-// escape writes a path as proc_pid_mountinfo(5) does.
-var escape = strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`)
-
-// lists reports whether a mount table has a mount point: the fifth field of a line.
-func lists(table, point string) bool {
-	want := escape.Replace(point)
-	for line := range strings.Lines(table) {
-		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == want {
-			return true
-		}
-	}
-	return false
+	return len(mounts) > 0, nil
 }
