@@ -98,7 +98,7 @@ func TestDriverThatHangsAtItsRegistrationIsGivenUp(t *testing.T) {
 
 // While a driver is updated, the old and the new one run beside each other.
 func TestUpdatedDriverServesAndTheOldOneTakesOverAgain(t *testing.T) {
-	run := startRun(t, time.Hour) // the folder is watched
+	run := startRun(t, time.Second)
 	old, updated := newFake(stages), newFake(stages)
 	updated.node = &csipb.NodeGetInfoResponse{NodeId: "n2"}
 	run.plug(t, old, "old-reg.sock")
@@ -116,7 +116,7 @@ func TestUpdatedDriverServesAndTheOldOneTakesOverAgain(t *testing.T) {
 }
 
 func TestDriversComeAndGoWithTheirSocket(t *testing.T) {
-	run := startRun(t, time.Hour) // the folder is watched
+	run := startRun(t, time.Second)
 	// None of these harms the driver.
 	require.NoError(t, os.WriteFile(filepath.Join(run.folder, "file.sock"), nil, 0o600))
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(run.folder, "a-stale.sock"), Net: "unix"})
