@@ -14,22 +14,23 @@ var errBusy = errors.New("another call is at work on them")
 // claim is held by who is at work on a pod's volumes.
 type claim struct {
 	done chan struct{} // closed at the end
-	// brief: it only brings contents up to date, which others wait for.
-	brief bool
+	// renewal: Run brings contents up to date, which others wait for.
+	renewal bool
 }
 
 // exclusively calls do with nobody else at work on the pod. It waits while Run
-// brings contents up to date, but not for other calls, which may take long.
+// brings contents up to date, which takes as long as the source of objects, but not
+// for other calls.
 func (m *Manager) exclusively(ctx context.Context, uid types.UID, do func() error) error {
 	if err := checkName(string(uid)); err != nil {
 		return fmt.Errorf("UID: %w", err)
 	}
 	for {
-		held := m.claim(uid, false)
+		held := m.claim(uid)
 		if held == nil {
 			break
 		}
-		if !held.brief {
+		if !held.renewal {
 			return errBusy
 		}
 		select {
@@ -43,13 +44,13 @@ func (m *Manager) exclusively(ctx context.Context, uid types.UID, do func() erro
 }
 
 // claim takes the pod, or returns the claim of who has it.
-func (m *Manager) claim(uid types.UID, brief bool) (held *claim) {
+func (m *Manager) claim(uid types.UID) (held *claim) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if held := m.busy[uid]; held != nil {
 		return held
 	}
-	m.busy[uid] = &claim{done: make(chan struct{}), brief: brief}
+	m.busy[uid] = &claim{done: make(chan struct{})}
 	return nil
 }
 

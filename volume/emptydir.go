@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -88,14 +90,12 @@ func pageSize(pod *corev1.Pod, medium corev1.StorageMedium) (int64, error) {
 	if len(sizes) != 1 {
 		return 0, fmt.Errorf("medium %s: the pod requests huge pages of %d sizes, not of one", medium, len(sizes))
 	}
-	for size := range sizes {
-		quantity, err := resource.ParseQuantity(size)
-		if err != nil || quantity.Value() <= 0 {
-			return 0, fmt.Errorf("medium %s: %q is not a size of pages", medium, size)
-		}
-		return quantity.Value(), nil
+	size := slices.Collect(maps.Keys(sizes))[0]
+	quantity, err := resource.ParseQuantity(size)
+	if err != nil || quantity.Value() <= 0 {
+		return 0, fmt.Errorf("medium %s: %q is not a size of pages", medium, size)
 	}
-	return 0, nil
+	return quantity.Value(), nil
 }
 
 // makeShared makes a directory in which anybody may write, whatever the umask.

@@ -59,7 +59,7 @@ func (m *Manager) Prune(ctx context.Context) error {
 // the answer is refused its volumes until the old ones are gone. A pod whose worker
 // is at it is left for the next time, and one that is there is not disturbed.
 func (m *Manager) prune(ctx context.Context, uid types.UID) error {
-	if !m.cfg.Removed(uid) || m.claim(uid, false) != nil {
+	if !m.cfg.Removed(uid) || m.claim(uid) != nil {
 		return nil
 	}
 	defer m.release(uid)

@@ -162,7 +162,7 @@ func (m *Manager) takeStale(now time.Time, free int) (jobs []job, next time.Time
 		if len(r.stale) == 0 || m.busy[uid] != nil || len(jobs) == free {
 			continue
 		}
-		m.busy[uid] = &claim{done: make(chan struct{}), brief: true}
+		m.busy[uid] = &claim{done: make(chan struct{}), renewal: true}
 		jobs = append(jobs, job{record: r, volumes: r.stale})
 		r.stale = map[string]bool{}
 		for volume := range jobs[len(jobs)-1].volumes {

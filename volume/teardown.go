@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,15 +36,7 @@ func (m mount) isOwn() bool {
 // isOwnKind reports whether the volumes in a directory of this name are this
 // package's own, with all that is in them.
 func isOwnKind(name string) bool {
-	if name == emptyDirDir {
-		return true
-	}
-	for _, dir := range contentDirs {
-		if name == dir {
-			return true
-		}
-	}
-	return false
+	return name == emptyDirDir || slices.Contains(slices.Collect(maps.Values(contentDirs)), name)
 }
 
 // tearDown takes away the pod's sub paths, has plugins unmount their volumes,
@@ -98,7 +91,7 @@ func (m *Manager) unmountOwn(uid types.UID) error {
 	return errors.Join(errs...)
 }
 
-// removePod removes a pod's directory.
+// removePod removes a pod's directory, in which nothing is mounted any more.
 func removePod(ctx context.Context, root *os.Root, pod string) error {
 	info, err := root.Lstat(pod)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -62,7 +62,8 @@ type Recorder interface {
 
 // UnsupportedError is the error for a volume of a kind that nobody serves here.
 type UnsupportedError struct {
-	// Kind is the kind as a manifest spells it, such as "nfs".
+	// Kind is the kind as a manifest spells it, such as "nfs", with what of it is not
+	// served where the rest is.
 	Kind string
 }
 
@@ -249,7 +250,7 @@ func (m *Manager) mount(ctx context.Context, r *record, spec *corev1.Volume) (pa
 // Unmount takes down all of the pod's volumes and removes its directory, with
 // all that others have put there. It is to be called when the pod's containers
 // have ended. It is idempotent, and blocks for as long as plugins and file systems
-// take.
+// take, and the source of objects while Run brings a content of the pod up to date.
 //
 // An error means that something is left, such as a mount that is in use: the
 // call is worth a retry.
