@@ -332,6 +332,38 @@ func TestALocalVolumeIsGivenToThePodsGroupOnce(t *testing.T) {
 	assert.Zero(t, gidOf(info), "the pod's containers may have changed it")
 }
 
+// A tree may be large: the next agent gives it to the group again only where the volume
+// itself shows that it is not, as one that was made anew by a reboot.
+func TestTheNextAgentDoesNotWalkThroughAVolumeAgain(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files to a group")
+	}
+	s, root, dir := newShelf(), t.TempDir(), t.TempDir()
+	s.bind("data", corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: dir}})
+	pod := shopPod(claimed("data"))
+	pod.Spec.Volumes[0].PersistentVolumeClaim.ReadOnly = false
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: new(int64(4242))}
+	file := filepath.Join(dir, "file")
+	write(t, file)
+	gid := func(uid types.UID) uint32 {
+		pod.UID = uid
+		require.NoError(t, os.Chown(file, 0, 0))
+		_, err := s.manager(root).Mount(t.Context(), pod)
+		require.NoError(t, err)
+		info, err := os.Stat(file)
+		require.NoError(t, err)
+		return gidOf(info)
+	}
+	assert.EqualValues(t, 4242, gid("uid"))
+	assert.Zero(t, gid("uid"))
+	assert.EqualValues(t, 4242, gid("other"), "each pod has it done once")
+	require.NoError(t, os.Chown(dir, 0, 0))
+	assert.EqualValues(t, 4242, gid("uid"))
+	require.NoError(t, s.manager(root).Unmount(t.Context(), "uid"))
+	assert.NoDirExists(t, filepath.Join(root, "pods/uid"))
+	assert.EqualValues(t, 4242, gid("uid"), "with the pod goes the note of it")
+}
+
 func TestClaimsThatAreRefused(t *testing.T) {
 	block := corev1.PersistentVolumeBlock
 	tests := map[string]struct {

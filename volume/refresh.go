@@ -32,7 +32,7 @@ type record struct {
 	tokens map[tokenKey]*token
 	// failed tells why the content of a volume is not up to date.
 	failed map[string]string
-	// grouped names the volumes that were given to the pod's group.
+	// grouped names the volumes that are known to have been given to the pod's group.
 	grouped map[string]bool
 	// checks are those of paths of the host, in progress or, if closed, passed.
 	checks map[checkKey]chan error

@@ -12,6 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// groupNotes is the directory, below a pod's, where it is noted which volumes were given
+// to the pod's group.
+const groupNotes = "plugins/edged~fsgroup"
+
 // mountByPlugin has the plugin that serves the volume attach and mount it, and
 // gives it to the pod's group if the plugin wants that. What is mounted may be old: it
 // returns why.
@@ -68,20 +72,34 @@ func (m *Manager) groupServed(ctx context.Context, r *record, plugin Plugin, v *
 	return m.giveToGroup(ctx, r, v, path)
 }
 
-// giveToGroup gives a volume to the pod's group, when an agent first mounts it for
-// the pod: later its containers may have changed that.
+// giveToGroup gives a volume to the pod's group, when it is first mounted for the pod:
+// later its containers may have changed that. That it was done is noted in the pod's
+// directory; the next agent does it again only if the volume itself is not the group's,
+// as when it was made anew by a reboot.
 func (m *Manager) giveToGroup(ctx context.Context, r *record, v *Volume, dir string) error {
 	group := groupOf(r.pod)
 	if group == nil || r.grouped[v.Spec.Name] {
 		return nil
 	}
+	note := filepath.Join(m.podDir(r.pod.UID), groupNotes, v.Spec.Name)
+	_, unknown := os.Lstat(note)
 	policy := r.pod.Spec.SecurityContext.FSGroupChangePolicy
-	onlyMismatch := policy != nil && *policy == corev1.FSGroupChangeOnRootMismatch
+	onlyMismatch := unknown == nil || policy != nil && *policy == corev1.FSGroupChangeOnRootMismatch
 	if err := ChangeGroup(ctx, dir, *group, v.ReadOnly, onlyMismatch); err != nil {
 		return fmt.Errorf("give it to the pod's group: %w", err)
 	}
 	r.grouped[v.Spec.Name] = true
+	if unknown != nil {
+		_ = writeNote(note) // without it the next agent does more than it must
+	}
 	return nil
+}
+
+func writeNote(note string) error {
+	if err := os.MkdirAll(filepath.Dir(note), 0o750); err != nil {
+		return err
+	}
+	return os.WriteFile(note, nil, 0o600)
 }
 
 func (m *Manager) pluginFor(v *Volume) Plugin {
