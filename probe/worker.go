@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -130,11 +131,13 @@ func (w *worker) first(now, began time.Time) time.Time {
 	return due
 }
 
-// target is where the container is checked, as of now.
+// target is where the container is checked, as of now. A pod on the host network is
+// where the node is: the address in its status is the one that the node had when the
+// pod began.
 func (w *worker) target() Target {
 	ip := w.pod.status.PodIP
-	if ip == "" && w.pod.pod.Spec.HostNetwork {
-		ip = w.pod.status.HostIP
+	if w.pod.pod.Spec.HostNetwork {
+		ip = cmp.Or(w.pod.status.HostIP, ip)
 	}
 	return Target{ContainerID: w.id, PodIP: ip, Ports: w.container.Ports}
 }
