@@ -99,3 +99,14 @@ func TestWhereAPodIsChecked(t *testing.T) {
 		})
 	}
 }
+
+func TestAPodIsCheckedAtTheAddressThatItHasNow(t *testing.T) {
+	onNetwork(t, fine, Config{}, func(t *testing.T, m *Manager, n *network) {
+		pod := asked()
+		m.Set(pod, at("10.0.0.1", "192.0.2.7"))
+		assert.Equal(t, []string{"10.0.0.1:80"}, n.news())
+		m.Set(pod, at("10.0.0.2", "192.0.2.7"))
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, []string{"10.0.0.2:80"}, n.news())
+	})
+}
