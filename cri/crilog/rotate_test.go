@@ -308,11 +308,37 @@ func TestOneLogThatCannotBeRotatedHoldsUpNoOther(t *testing.T) {
 		require.ErrorContains(t, err, "broken")
 		assert.True(t, did)
 		for name, want := range map[string]int{"broken": 1, "good": 2} {
-			files, err := filepath.Glob(filepath.Join(dir, "shop_"+name+"_uid-"+name, "app", "*"))
-			require.NoError(t, err)
-			assert.Len(t, files, want, name)
+			assert.Len(t, logsOf(t, dir, name), want, name)
 		}
 	})
+}
+
+// The runtime has no log open of a container that has ended.
+func TestTheLogOfAContainerThatHasEndedIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		much := []critest.Log{{Text: strings.Repeat("x", 1000)}}
+		client := critest.Start(t, critest.Config{WriteLogs: true, Scripts: []critest.Script{
+			{Pod: "ended", Runs: []critest.Run{{Logs: much, Duration: time.Second}}},
+			{Pod: "running", Runs: []critest.Run{{Logs: much}}},
+		}}).Client(t)
+		dir := t.TempDir()
+		startLogging(t, client, dir, "ended")
+		startLogging(t, client, dir, "running")
+		time.Sleep(2 * time.Second)
+		did, err := crilog.NewRotator(client, crilog.RotatorConfig{PodLogs: dir, MaxSize: 1000}).Rotate(t.Context())
+		require.NoError(t, err)
+		assert.True(t, did)
+		assert.Len(t, logsOf(t, dir, "ended"), 1)
+		assert.Len(t, logsOf(t, dir, "running"), 2)
+	})
+}
+
+// logsOf are the log files of the container that startLogging has started.
+func logsOf(t *testing.T, dir, name string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "shop_"+name+"_uid-"+name, "app", "*"))
+	require.NoError(t, err)
+	return files
 }
 
 // startLogging starts a container that logs below dir, on a runtime in memory.
