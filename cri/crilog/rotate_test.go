@@ -376,6 +376,62 @@ func TestRotatorRefusesTooFewFiles(t *testing.T) {
 	require.EqualError(t, crilog.NewRotator(nil, crilog.RotatorConfig{MaxFiles: 1}).Run(t.Context()), "crilog: MaxFiles is 1, want 2 at least")
 }
 
+// grow makes the log a file of that size, without writing that much.
+func (l *logger) grow(size int64) {
+	l.t.Helper()
+	require.NoError(l.t, os.Truncate(l.path, size))
+}
+
+// rotating runs a Rotator until the function that it returns is called.
+func (l *logger) rotating(cfg crilog.RotatorConfig) (stop func()) {
+	cfg.PodLogs = l.dir
+	ctx, cancel := context.WithCancel(l.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- crilog.NewRotator(l, cfg).Run(ctx) }()
+	return func() {
+		cancel()
+		require.NoError(l.t, <-done)
+	}
+}
+
+// The kubelet's figures: each 10 s, 10 MiB, 5 files.
+func TestWhatALogIsHeldToUnlessToldOtherwise(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogger(t)
+		defer l.rotating(crilog.RotatorConfig{})()
+		passes := func(d time.Duration) {
+			time.Sleep(d)
+			synctest.Wait()
+		}
+		l.grow(10<<20 - 1)
+		passes(15 * time.Second)
+		assert.Len(t, l.files(), 1, "not yet too large")
+		l.grow(10 << 20)
+		passes(5*time.Second - time.Millisecond)
+		assert.Len(t, l.files(), 1, "not yet its time")
+		passes(time.Millisecond)
+		assert.Len(t, l.files(), 2)
+		for range 5 {
+			passes(10 * time.Second)
+			l.grow(10 << 20)
+			passes(10 * time.Second)
+		}
+		assert.Len(t, l.files(), 5)
+	})
+}
+
+func TestANegativeSizeIsForNoRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogger(t)
+		l.write(100)
+		stop := l.rotating(crilog.RotatorConfig{MaxSize: -1})
+		time.Sleep(time.Hour)
+		stop()
+		assert.Equal(t, []string{"2.log"}, l.files())
+		assert.Zero(t, l.lists)
+	})
+}
+
 // A container that writes for a day is held to its limits.
 func TestALogOfADayIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
