@@ -24,8 +24,9 @@
 //
 // Guarantees. A crash at any point of a rotation loses no line: the next round puts
 // it right. Whoever follows a log hears every line once, in order, over any number of
-// rotations, as long as the files are not deleted before they were read. An idle
-// Rotator looks at the sizes of files and makes no call.
+// rotations, as long as the files are not deleted before they were read. A log that
+// somebody deletes under a running container is made again. An idle Rotator looks at
+// the sizes of files and, after its first round, makes no call.
 //
 // It does not delete the logs of containers that are gone, which is the work of
 // package gc, and it does not ship logs anywhere.

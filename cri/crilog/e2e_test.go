@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -72,6 +73,29 @@ func TestALogOf100MBIsHeldToItsLimits(t *testing.T) {
 			assert.LessOrEqual(t, most, maxFiles+1, "with one that is being compressed")
 			assert.Less(t, largest, int64(60<<20), "of 100 MB")
 			t.Logf("at most %d MiB in %d files", largest>>20, most)
+		})
+	}
+}
+
+func TestADeletedLogIsMadeAgainOnContainerd(t *testing.T) {
+	for _, version := range containerd.Versions(t) {
+		t.Run(version, func(t *testing.T) {
+			client, err := cri.Dial(t.Context(), containerd.Start(t, version).Endpoint(), cri.Config{})
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = client.Close(context.Background()) })
+			logs := t.TempDir()
+			startScript(t, client, logs, "while true; do echo tick; sleep 0.1; done")
+			path := filepath.Join(crilog.PodDirectory(logs, "shop", "web", "uid-1"), crilog.ContainerPath("app", 0))
+			rotator := crilog.NewRotator(client, crilog.RotatorConfig{PodLogs: logs})
+			for range 2 {
+				_, err := rotator.Rotate(t.Context())
+				require.NoError(t, err)
+				require.Eventually(t, func() bool {
+					info, err := os.Stat(path)
+					return err == nil && info.Size() > 0
+				}, 10*time.Second, 50*time.Millisecond)
+				require.NoError(t, os.RemoveAll(filepath.Dir(path)))
+			}
 		})
 	}
 }

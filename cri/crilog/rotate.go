@@ -53,6 +53,9 @@ type Rotator struct {
 	runtime ReopenRuntime
 	cfg     RotatorConfig
 	log     *zap.Logger
+
+	// there are the logs that were there in the last round, nil before the first.
+	there map[string]bool
 }
 
 // NewRotator returns a Rotator for the containers of the runtime.
@@ -106,13 +109,20 @@ func (r *Rotator) round(ctx context.Context) time.Duration {
 }
 
 // Rotate does one round and reports whether it has rotated a log. It looks at the
-// files first, and asks the runtime only if one is too large, or missing where a crash
-// between a rename and its end has left it. It blocks while it compresses; an error
-// joins what failed, and the rest was done. It is idempotent.
+// files, and asks the runtime only in the first round and when a log is too large or
+// gone. One that is gone, as a crash between a rename and its end has left it or
+// somebody has deleted it, is made again if its container runs. Rotate blocks while it
+// compresses; an error joins what failed, and the rest was done. It is idempotent, and
+// for one goroutine at a time.
 func (r *Rotator) Rotate(ctx context.Context) (rotatedAny bool, err error) {
-	suspects, err := r.suspects()
-	if err != nil || len(suspects) == 0 {
+	there, suspects, err := r.look()
+	if err != nil {
 		return false, err
+	}
+	isFirst := r.there == nil // then whoever has no log is suspect
+	if !isFirst && len(suspects) == 0 {
+		r.there = there
+		return false, nil
 	}
 	running, err := r.runtime.ListContainers(ctx, &runtimeapi.ContainerFilter{
 		State: &runtimeapi.ContainerStateValue{State: runtimeapi.ContainerState_CONTAINER_RUNNING},
@@ -120,20 +130,25 @@ func (r *Rotator) Rotate(ctx context.Context) (rotatedAny bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("find the containers of logs to rotate: %w", err)
 	}
+	r.there = there
 	var errs []error
 	for _, c := range running {
 		path := r.pathOf(c)
-		if !suspects[path] || ctx.Err() != nil {
+		if !suspects[path] && !(isFirst && isMissing(path)) {
 			continue
 		}
 		did, err := r.rotate(ctx, c.GetId(), path)
 		rotatedAny = rotatedAny || did
 		if err != nil {
+			there[path] = true // what is missing is missed again
 			errs = append(errs, fmt.Errorf("rotate log %s: %w", path, err))
 		}
 	}
-	return rotatedAny, errors.Join(append(errs, ctx.Err())...)
+	return rotatedAny, errors.Join(errs...)
 }
+
+// isMissing reports whether a log is not where others would be.
+func isMissing(path string) bool { return exists(filepath.Dir(path)) && !exists(path) }
 
 // pathOf is where a container logs, by the labels that it was created with.
 func (r *Rotator) pathOf(c *runtimeapi.Container) string {
@@ -142,25 +157,36 @@ func (r *Rotator) pathOf(c *runtimeapi.Container) string {
 		ContainerPath(info.ContainerName, info.RestartCount))
 }
 
-// suspects finds the logs that are too large, and those of which only what was
-// rotated away is there.
-func (r *Rotator) suspects() (map[string]bool, error) {
+// look finds the logs that are there, and those that are too large or gone: since the
+// last round, or but for what was rotated away.
+func (r *Rotator) look() (there, suspects map[string]bool, err error) {
 	dirs, err := filepath.Glob(filepath.Join(escapeGlob(r.cfg.PodLogs), "*", "*"))
 	if err != nil {
-		return nil, fmt.Errorf("find logs to rotate: %w", err)
+		return nil, nil, fmt.Errorf("find logs to rotate: %w", err)
 	}
-	found := map[string]bool{}
+	there, suspects = map[string]bool{}, map[string]bool{}
 	for _, dir := range dirs {
 		entries, _ := os.ReadDir(dir) // gone meanwhile, or no directory
 		for _, entry := range entries {
-			name, _, isLog := strings.Cut(entry.Name(), logSuffix)
+			name, rest, isLog := strings.Cut(entry.Name(), logSuffix)
+			if !isLog || !entry.Type().IsRegular() {
+				continue
+			}
 			path := filepath.Join(dir, name+logSuffix)
-			if isLog && entry.Type().IsRegular() && r.suspect(path) {
-				found[path] = true
+			if rest == "" {
+				there[path] = true
+			}
+			if r.suspect(path) {
+				suspects[path] = true
 			}
 		}
 	}
-	return found, nil
+	for path := range r.there {
+		if !there[path] {
+			suspects[path] = true
+		}
+	}
+	return there, suspects, nil
 }
 
 func (r *Rotator) suspect(path string) bool {
@@ -175,8 +201,14 @@ func escapeGlob(path string) string {
 
 // rotate rotates one log, and reports whether it did.
 func (r *Rotator) rotate(ctx context.Context, containerID, path string) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
 	if !exists(path) {
 		r.log.Warn("log of a running container is missing, and made again", zap.String("path", path), zap.String("id", containerID))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return false, err
+		}
 		return false, r.runtime.ReopenContainerLog(ctx, containerID)
 	}
 	if err := r.cleanUp(path); err != nil {

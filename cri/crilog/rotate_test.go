@@ -170,6 +170,8 @@ func TestALogIsRotatedWhenItIsTooLarge(t *testing.T) {
 			assert.Equal(t, want, did)
 			time.Sleep(time.Minute)
 		}
+		rotate(false)
+		l.lists = 0
 		l.write(9)
 		rotate(false)
 		assert.Equal(t, []string{"2.log"}, l.files())
@@ -177,11 +179,11 @@ func TestALogIsRotatedWhenItIsTooLarge(t *testing.T) {
 
 		l.write(1)
 		rotate(true)
-		assert.Equal(t, []string{"2.log", "2.log.20000101-000100"}, l.files(), "the newest one stays plain")
+		assert.Equal(t, []string{"2.log", "2.log.20000101-000200"}, l.files(), "the newest one stays plain")
 		rotate(false)
 		l.write(12)
 		rotate(true)
-		assert.Equal(t, []string{"2.log", "2.log.20000101-000100.gz", "2.log.20000101-000300"}, l.files())
+		assert.Equal(t, []string{"2.log", "2.log.20000101-000200.gz", "2.log.20000101-000400"}, l.files())
 		assert.Equal(t, upTo(22), l.numbers())
 
 		for range 5 {
@@ -311,6 +313,123 @@ func TestOneLogThatCannotBeRotatedHoldsUpNoOther(t *testing.T) {
 			assert.Len(t, logsOf(t, dir, name), want, name)
 		}
 	})
+}
+
+// Who frees a disk by hand removes what is large, and the runtime writes on to a file
+// that has no name any more.
+func TestALogThatWasDeletedIsMadeAgain(t *testing.T) {
+	for name, remove := range map[string]func(w *writing){
+		"the file": func(w *writing) { require.NoError(w.t, os.Remove(w.path)) },
+		"the file, while another run's stays": func(w *writing) {
+			require.NoError(w.t, os.WriteFile(filepath.Join(filepath.Dir(w.path), "1.log"), nil, 0o600))
+			require.NoError(w.t, os.Remove(w.path))
+		},
+		"its directory":    func(w *writing) { require.NoError(w.t, os.RemoveAll(filepath.Dir(w.path))) },
+		"those of its pod": func(w *writing) { require.NoError(w.t, os.RemoveAll(filepath.Dir(filepath.Dir(w.path)))) },
+		"before the agent began": func(w *writing) {
+			require.NoError(w.t, os.Remove(w.path))
+			w.rotator = w.newRotator(w.dir)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWriting(t, func(t *testing.T, w *writing) {
+				remove(w)
+				w.round()
+				require.FileExists(t, w.path)
+				time.Sleep(5 * time.Second)
+				text, err := os.ReadFile(w.path)
+				require.NoError(t, err)
+				assert.Equal(t, 5, strings.Count(string(text), "\n"), "the container logs on")
+				w.round()
+				assert.Equal(t, 1, w.rt.Count("ReopenContainerLog"))
+			})
+		})
+	}
+}
+
+func TestALogThatCouldNotBeMadeAgainIsNotForgotten(t *testing.T) {
+	inWriting(t, func(t *testing.T, w *writing) {
+		away := w.rt.Inject(critest.Fault{Method: "ReopenContainerLog", Err: os.ErrPermission})
+		require.NoError(t, os.Remove(w.path))
+		for range 2 {
+			_, err := w.rotator.Rotate(t.Context())
+			require.ErrorContains(t, err, "0.log")
+		}
+		away()
+		away = w.rt.Inject(critest.Fault{Method: "StreamContainers", Err: os.ErrPermission})
+		_, err := w.rotator.Rotate(t.Context())
+		require.Error(t, err)
+		away()
+		w.round()
+		assert.FileExists(t, w.path)
+	})
+}
+
+// Its log goes when it is removed.
+func TestADeletedLogOfAContainerThatHasEndedIsAskedForOnce(t *testing.T) {
+	inWriting(t, func(t *testing.T, w *writing) {
+		require.NoError(t, w.rt.Exit(w.id, 0))
+		require.NoError(t, os.Remove(w.path))
+		w.rt.ResetCalls()
+		for range 3 {
+			w.round()
+		}
+		assert.NoFileExists(t, w.path)
+		assert.Equal(t, 1, w.rt.Count("StreamContainers"))
+		assert.Zero(t, w.rt.Count("ReopenContainerLog"))
+	})
+}
+
+func TestContainersThatLogElsewhereAreLeftAlone(t *testing.T) {
+	inWriting(t, func(t *testing.T, w *writing) {
+		empty := t.TempDir()
+		w.rotator = w.newRotator(empty)
+		w.round()
+		assert.Zero(t, w.rt.Count("ReopenContainerLog"))
+		entries, err := os.ReadDir(empty)
+		require.NoError(t, err)
+		assert.Empty(t, entries)
+	})
+}
+
+// writing is a container that logs a line each second, and a Rotator that knows of it.
+// No log is too large.
+type writing struct {
+	t         *testing.T
+	rt        *critest.Runtime
+	client    *cri.Client
+	rotator   *crilog.Rotator
+	id        string
+	dir, path string
+}
+
+func inWriting(t *testing.T, play func(*testing.T, *writing)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &writing{t: t, dir: t.TempDir()}
+		w.rt = critest.Start(t, critest.Config{WriteLogs: true, Scripts: []critest.Script{{Runs: []critest.Run{{
+			Logs: []critest.Log{{At: 500 * time.Millisecond, Text: "tick", Every: time.Second}},
+		}}}}})
+		w.client = w.rt.Client(t)
+		w.rotator = w.newRotator(w.dir)
+		w.round()
+		w.id = startLogging(t, w.client, w.dir, "web")
+		w.path = logsOf(t, w.dir, "web")[0]
+		time.Sleep(10 * time.Second)
+		w.round()
+		play(t, w)
+	})
+}
+
+func (w *writing) newRotator(dir string) *crilog.Rotator {
+	return crilog.NewRotator(w.client, crilog.RotatorConfig{PodLogs: dir})
+}
+
+// round has the Rotator do a round in which it rotates nothing.
+func (w *writing) round() {
+	w.t.Helper()
+	did, err := w.rotator.Rotate(w.t.Context())
+	require.NoError(w.t, err)
+	assert.False(w.t, did)
 }
 
 // The runtime has no log open of a container that has ended.
