@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -108,5 +109,25 @@ func TestAPodIsCheckedAtTheAddressThatItHasNow(t *testing.T) {
 		m.Set(pod, at("10.0.0.2", "192.0.2.7"))
 		time.Sleep(10 * time.Second)
 		assert.Equal(t, []string{"10.0.0.2:80"}, n.news())
+	})
+}
+
+// It is no failure, but somebody should know that nobody saw the page.
+func TestARedirectAwayIsTold(t *testing.T) {
+	var events []string
+	cfg := Config{OnEvent: func(_ *corev1.Pod, c *corev1.Container, eventType, reason, message string) {
+		events = append(events, strings.Join([]string{eventType, reason, c.Name, message}, " "))
+	}}
+	away := "HTTP/1.1 302 Found\r\nLocation: http://elsewhere.test/\r\nContent-Length: 4\r\n\r\ngone"
+	onNetwork(t, away, cfg, func(t *testing.T, m *Manager, n *network) {
+		pod := asked()
+		pod.Spec.Containers[0].ReadinessProbe = pod.Spec.Containers[0].LivenessProbe
+		pod.Spec.Containers[0].LivenessProbe = nil
+		m.Set(pod, at("10.0.0.1", "192.0.2.7"))
+		assert.Equal(t, []string{"10.0.0.1:80"}, n.news(), "it is not followed")
+		assert.Equal(t, []string{"Warning ProbeWarning app Readiness probe warning: " +
+			"HTTP probe was redirected and did not follow, statuscode: 302, body: gone"}, events)
+		health, _ := m.Health("uid", "1")
+		assert.True(t, health.Ready)
 	})
 }

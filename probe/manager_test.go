@@ -220,6 +220,14 @@ func TestAContainerIsCheckedEachPeriodFromItsStart(t *testing.T) {
 	})
 }
 
+func TestAPeriodOfNoneIsTenSeconds(t *testing.T) {
+	inWard(t, nil, func(t *testing.T, w *ward) {
+		w.m.Set(podWith(does("live", every(0)), nil, nil), runs("1"))
+		time.Sleep(25 * time.Second)
+		assert.Equal(t, "0s 1 live, 10s 1 live, 20s 1 live", w.news())
+	})
+}
+
 func TestTheInitialDelayCountsFromTheContainersStart(t *testing.T) {
 	startedAt := func(d time.Duration) func(*corev1.ContainerStatus) {
 		return func(c *corev1.ContainerStatus) { c.State.Running.StartedAt = metav1.NewTime(time.Now().Add(d)) }
