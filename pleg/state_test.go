@@ -2,6 +2,7 @@ package pleg_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -148,5 +149,53 @@ func TestManyReadersOfOnePodShareAListing(t *testing.T) {
 		}
 		readers.Wait()
 		assert.LessOrEqual(t, runtime.count("ListContainers/a"), 2)
+	})
+}
+
+// A node sees pods come and go for years.
+func TestNothingIsKeptOfPodsThatAreGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runtime := newFakeRuntime()
+		g, _ := start(t, runtime, pleg.Config{})
+		for i := range 1000 {
+			uid := types.UID(fmt.Sprint(i))
+			runtime.addPod(uid)
+			time.Sleep(2 * time.Second)
+			if i%3 == 0 {
+				runtime.do(func() { runtime.fail["c-"+string(uid)] = errDown })
+				flip(runtime, uid)
+				time.Sleep(2 * time.Second)
+			}
+			synctest.Wait()
+			require.Equal(t, 1, g.Held())
+			runtime.remove("s-"+string(uid), "c-"+string(uid))
+			_ = state(t, g, uid, time.Now())
+			g.Refresh("never was " + uid)
+			_ = state(t, g, "nor was "+uid, time.Now())
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			require.Zero(t, g.Held())
+		}
+	})
+}
+
+func TestWithEventsNothingIsKeptOfPodsThatAreGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runtime, client := startCritest(t)
+		g, _ := start(t, client, pleg.Config{})
+		time.Sleep(time.Minute)
+		for i := range 30 {
+			if i%5 == 0 {
+				runtime.ScriptEvents(lose(always))
+			}
+			sandbox, _ := runPod(t, client, fmt.Sprint("pod-", i))
+			time.Sleep(10 * time.Second)
+			require.NoError(t, client.StopPodSandbox(t.Context(), sandbox))
+			require.NoError(t, client.RemovePodSandbox(t.Context(), sandbox))
+			runtime.ScriptEvents(nil)
+			time.Sleep(20 * time.Second)
+			synctest.Wait()
+			require.Zero(t, g.Held())
+		}
 	})
 }
