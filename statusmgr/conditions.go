@@ -144,7 +144,8 @@ func (g *generator) sandboxCondition() corev1.PodCondition {
 	return isTrue(kind)
 }
 
-// sandboxTrouble says why the pod's sandbox will not do, "" if it will.
+// sandboxTrouble says why the pod's sandbox will not do, "" if it will. One of which
+// the runtime tells no network at all is kept, so it will.
 func sandboxTrouble(pod *corev1.Pod, state *cri.PodState) string {
 	if len(state.Sandboxes) == 0 {
 		return messageNoSandbox
@@ -157,7 +158,7 @@ func sandboxTrouble(pod *corev1.Pod, state *cri.PodState) string {
 		return messageSandboxNotReady
 	case !cri.NetworkFits(newest, pod.Spec.HostNetwork):
 		return messageSandboxNetwork
-	case !pod.Spec.HostNetwork && len(cri.SandboxIPs(newest)) == 0:
+	case !pod.Spec.HostNetwork && newest.GetNetwork() != nil && len(cri.SandboxIPs(newest)) == 0:
 		return messageSandboxNoIP
 	default:
 		return ""

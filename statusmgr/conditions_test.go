@@ -163,6 +163,7 @@ func TestPodReadyToStartContainersFollowsTheSandbox(t *testing.T) {
 		"not ready":                           {sandboxes: sandboxes{stopped(sandbox(0, "10.0.0.5"))}, want: "the pod's sandbox is not ready"},
 		"the newest not ready":                {sandboxes: sandboxes{stopped(sandbox(1)), sandbox(0, "10.0.0.5")}, want: "the pod's sandbox is not ready"},
 		"no address":                          {sandboxes: sandboxes{sandbox(0)}, want: "the pod's sandbox has no IP address"},
+		"addresses that are not told":         {sandboxes: sandboxes{{Id: "sandbox-0", State: runtimeapi.PodSandboxState_SANDBOX_READY}}},
 		"a network that is not told":          {sandboxes: sandboxes{sandbox(0, "10.0.0.5")}, hostNetwork: true},
 		"own network instead of the host's":   {sandboxes: sandboxes{ownSandbox("10.0.0.5")}, hostNetwork: true, want: "the pod's sandbox is not on the network that the pod asks for"},
 		"host network instead of one's own":   {sandboxes: sandboxes{hostSandbox()}, want: "the pod's sandbox is not on the network that the pod asks for"},
