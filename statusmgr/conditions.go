@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,14 +49,9 @@ var owned = []corev1.PodConditionType{
 
 // conditions returns the agent's conditions and everybody else's.
 func (g *generator) conditions(status *corev1.PodStatus) []corev1.PodCondition {
-	containersReady := containersReadyCondition(g.Pod, status)
-	conditions := []corev1.PodCondition{
-		g.sandboxCondition(),
-		initializedCondition(g.Pod, status),
-		readyCondition(g.Pod, containersReady),
-		containersReady,
-		isTrue(corev1.PodScheduled),
-	}
+	conditions := []corev1.PodCondition{g.sandboxCondition(), initializedCondition(g.Pod, status)}
+	conditions = append(conditions, readyConditions(g.Pod, status)...)
+	conditions = append(conditions, isTrue(corev1.PodScheduled))
 	if restarting := g.restartingCondition(); restarting != nil {
 		conditions = append(conditions, *restarting)
 	}
@@ -64,19 +60,20 @@ func (g *generator) conditions(status *corev1.PodStatus) []corev1.PodCondition {
 	}
 	conditions = append(conditions, resizeConditions(g.Resize)...)
 	for i := range conditions {
-		g.date(&conditions[i])
+		c := &conditions[i]
+		if c.Type != corev1.PodResizeInProgress || g.Resize.Reason == "" {
+			c.ObservedGeneration = g.Pod.Generation
+		} // else it is of an earlier one
+		date(c, g.previous.Conditions, g.Now)
 	}
 	return append(conditions, foreign(g.Pod.Status.Conditions)...)
 }
 
-// date keeps the time of a condition that has not changed its status. The
-// observed generation never goes back.
-func (g *generator) date(c *corev1.PodCondition) {
-	if c.Type != corev1.PodResizeInProgress || g.Resize.Reason == "" {
-		c.ObservedGeneration = g.Pod.Generation
-	} // else it is of an earlier one
-	c.LastTransitionTime = metav1.NewTime(g.Now)
-	previous := conditionOf(g.previous.Conditions, c.Type)
+// date keeps the time of a condition that has not changed its status. The observed
+// generation never goes back.
+func date(c *corev1.PodCondition, before []corev1.PodCondition, now time.Time) {
+	c.LastTransitionTime = metav1.NewTime(now)
+	previous := conditionOf(before, c.Type)
 	if previous == nil {
 		return
 	}
@@ -175,6 +172,12 @@ func initializedCondition(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodC
 			fmt.Sprintf(messageIncomplete, unfinishedInits(pod, status)))
 	}
 	return condition
+}
+
+// readyConditions are those that follow from which containers are ready.
+func readyConditions(pod *corev1.Pod, status *corev1.PodStatus) []corev1.PodCondition {
+	containersReady := containersReadyCondition(pod, status)
+	return []corev1.PodCondition{readyCondition(pod, containersReady), containersReady}
 }
 
 func containersReadyCondition(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondition {

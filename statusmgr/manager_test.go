@@ -440,6 +440,7 @@ func TestManagerIsSafeForConcurrentUse(t *testing.T) {
 			group.Go(func() {
 				for _, message := range []string{"1", "2", "3"} {
 					m.Set(podNamed(name), saying(message))
+					m.SetHealth("uid-a", "app-0", statusmgr.Health{})
 					m.Get("uid-a")
 					m.Pods()
 				}

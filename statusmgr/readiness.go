@@ -1,7 +1,9 @@
 package statusmgr
 
 import (
+	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -13,13 +15,55 @@ func (g *generator) setReadiness(c container, status *corev1.ContainerStatus, pr
 	if status.State.Running != nil {
 		health = g.health(c, status.ContainerID, previous)
 	}
-	status.Started, status.Ready = &health.Started, health.Started && health.Ready
+	health.show(status)
 	switch c.role {
 	case initOnce:
 		status.Ready = status.State.Terminated != nil && !hasFailed(c, status.State.Terminated)
 	case ephemeral:
 		status.Started, status.Ready = nil, false
 	}
+}
+
+// show sets what was found in the container's status.
+func (h Health) show(status *corev1.ContainerStatus) {
+	status.Started, status.Ready = &h.Started, h.Started && h.Ready
+}
+
+// probed returns the status of the container with this ID of the runtime's, nil if the
+// pod has none that runs and may have probes.
+func probed(pod *corev1.Pod, containerID string) *corev1.ContainerStatus {
+	if terminal(pod.Status.Phase) {
+		return nil
+	}
+	containers := slices.Concat(initContainers(pod), regularContainers(pod))
+	for _, list := range containerLists(&pod.Status) {
+		for i := range list {
+			_, id, _ := strings.Cut(list[i].ContainerID, "://")
+			mayHaveProbes := func(c container) bool { return c.Name == list[i].Name && c.role != initOnce }
+			if id == containerID && list[i].State.Running != nil && slices.ContainsFunc(containers, mayHaveProbes) {
+				return &list[i]
+			}
+		}
+	}
+	return nil
+}
+
+// withHealth returns a copy of the pod whose status shows what was found of one of its
+// probed containers.
+func withHealth(pod *corev1.Pod, containerID string, health Health, now time.Time) *corev1.Pod {
+	next := pod.DeepCopy()
+	health.show(probed(next, containerID))
+	for _, c := range readyConditions(next, &next.Status) {
+		c.ObservedGeneration = next.Generation
+		date(&c, pod.Status.Conditions, now)
+		if before := conditionOf(next.Status.Conditions, c.Type); before != nil {
+			*before = c
+		} else {
+			next.Status.Conditions = append(next.Status.Conditions, c)
+		}
+	}
+	normalize(&next.Status)
+	return next
 }
 
 // health is what is known of a container that runs. Before a probe says otherwise,

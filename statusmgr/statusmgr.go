@@ -130,9 +130,50 @@ func (m *Manager) store(next *corev1.Pod) (previous *corev1.Pod, changed bool, e
 			return nil, false, nil
 		}
 	}
-	m.turn++
-	e.pod, e.due, e.turn = next, true, m.turn
+	m.keep(e, next)
 	return previous, true, nil
+}
+
+// keep makes the pod the entry's, and due. m.mu is held.
+func (m *Manager) keep(e *entry, pod *corev1.Pod) {
+	m.turn++
+	e.pod, e.due, e.turn = pod, true, m.turn
+}
+
+// SetHealth shows at once what the probes of a container have found, while the worker
+// that would call Set may be busy for minutes: it redoes started and ready of that
+// container in the status kept, and the pod's ContainersReady and Ready. All else
+// follows with the next Set, so that the worker is to be woken all the same: it may
+// also have just begun with what was found before. The rule is the kubelet's, see
+// SetContainerReadiness and SetContainerStartup of its status manager.
+//
+// The ID is the runtime's, as in Input.Health. Nothing is done if the status kept has
+// no container running under it that may have probes, or if the pod has ended. It does
+// not block and is idempotent; a change is reported as one by Set is.
+func (m *Manager) SetHealth(uid types.UID, containerID string, health Health) {
+	previous, next := m.storeHealth(uid, containerID, health)
+	if next == nil {
+		return
+	}
+	notify(m.wake)
+	m.changed(previous, next)
+}
+
+// storeHealth keeps the pod with what was found, and returns it and the one kept
+// before; nil if that is no change.
+func (m *Manager) storeHealth(uid types.UID, containerID string, health Health) (previous, next *corev1.Pod) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.entries[uid]
+	if !ok || probed(e.pod, containerID) == nil {
+		return nil, nil
+	}
+	previous, next = e.pod, withHealth(e.pod, containerID, health, time.Now())
+	if sameStatus(&previous.Status, &next.Status) {
+		return nil, nil
+	}
+	m.keep(e, next)
+	return previous, next
 }
 
 // Get returns the newest status of the pod, false if there is none. It does not
