@@ -9,7 +9,6 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/cri/crilog"
@@ -99,7 +98,7 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	a.events = statusmgr.NewEvents(statusmgr.EventsConfig{Reporter: a.store, Host: opts.nodeName, Component: "nodeagent", Logger: logger})
 	a.observer = pleg.New(runtime, pleg.Config{OnChange: a.onChange, Logger: logger})
 	a.probes = probe.New(runtime, probe.Config{
-		OnResult: func(uid types.UID) { a.pods.Wake(uid) }, OnEvent: a.onPodEvent, Command: podspec.ProbeCommand, Logger: logger,
+		OnResult: a.onProbed, OnEvent: a.onPodEvent, Command: podspec.ProbeCommand, Logger: logger,
 	})
 	a.puller = imagepull.New(runtime, imagepull.Config{
 		Secrets: a.store, DockerConfig: opts.dockerConfig, CredentialProviders: plugins,

@@ -352,3 +352,31 @@ func TestAPodThatDoesNotFitIsRejectedForGood(t *testing.T) {
 		assert.NotContains(t, n.runtime.Calls().Changes().String(), "large")
 	})
 }
+
+func TestReadinessShowsWhileThePodIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, critest.Config{Execs: []critest.ExecScript{{Command: "check", Results: []critest.ExecResult{{}, {}, {ExitCode: 1}}}}})
+		n.runtime.Publish(critest.RemoteImage{Image: critest.Image{Name: "large:1"}, PullTime: time.Hour})
+		pod := podNamed("web", corev1.RestartPolicyAlways, "app", "other")
+		pod.Spec.Containers[0].ReadinessProbe = &corev1.Probe{
+			ProbeHandler:   corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"check"}}},
+			TimeoutSeconds: 1, PeriodSeconds: 60, FailureThreshold: 1, SuccessThreshold: 1,
+		}
+		up := newCloud(pod)
+		a := n.start(up)
+		time.Sleep(70 * time.Second)
+		require.Equal(t, "web Running 2/2 0", a.table())
+
+		edited := pod.DeepCopy()
+		edited.Spec.Containers[1].Image = "large:1"
+		up.set(edited)
+		time.Sleep(time.Minute)
+		assert.Equal(t, "web Running 1/2 0", a.table())
+		for _, c := range a.status("uid-web").Conditions {
+			if c.Type == corev1.PodReady {
+				assert.Equal(t, corev1.ConditionFalse, c.Status)
+				assert.Equal(t, "containers with unready status: [app]", c.Message)
+			}
+		}
+	})
+}

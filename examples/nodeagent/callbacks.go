@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -81,6 +82,7 @@ func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodS
 		Now:           time.Now(),
 	})
 	a.statuses.Set(pod, status)
+	a.showHealth(pod.UID) // a probe may have ended since
 	a.probes.Set(pod, status)
 	switch {
 	case seen.Ended:
@@ -100,6 +102,23 @@ func (a *agent) healthOf(state *cri.PodState) map[string]statusmgr.Health {
 		}
 	}
 	return found
+}
+
+// onProbed takes what a probe has found. It shows at once, though the pod's worker may be
+// busy for minutes.
+func (a *agent) onProbed(uid types.UID) {
+	a.showHealth(uid)
+	a.pods.Wake(uid)
+}
+
+func (a *agent) showHealth(uid types.UID) {
+	status, _ := a.statuses.Get(uid)
+	for _, c := range slices.Concat(status.InitContainerStatuses, status.ContainerStatuses) {
+		_, id, _ := strings.Cut(c.ContainerID, "://")
+		if health, probed := a.probes.Health(uid, id); probed {
+			a.statuses.SetHealth(uid, id, statusmgr.Health{Started: health.Started, Ready: health.Ready})
+		}
+	}
 }
 
 // health is the same for who starts and ends containers.
