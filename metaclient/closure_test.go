@@ -217,6 +217,34 @@ func TestChangesThatWereMissedOfflineAreFoundAfterAReconnect(t *testing.T) {
 	})
 }
 
+func TestConnectionThatFlapsWhileAQuestionHangsIsNotAskedWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cloud := metatest.New()
+		cloud.Put(uses("a", "c", ""), configMap("c", "1"))
+		up := &stubborn{Cloud: cloud}
+		c := mustOpen(t, storePath(t), up, metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		time.Sleep(time.Minute)
+		cloud.Cut()
+		time.Sleep(10 * time.Second)
+		up.refuse.Store(true) // a half-open path: questions hang
+		cloud.Heal()
+		for !c.Connected() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		cloud.Cut()
+		time.Sleep(10 * time.Millisecond)
+		cloud.Heal() // Watch is back before the question has ended
+		time.Sleep(4 * time.Second)
+		cloud.Delay(50 * time.Millisecond)
+		up.refuse.Store(false)
+		before := cloud.Asked(configMapRef("c"))
+		time.Sleep(time.Minute)
+		assert.Less(t, cloud.Asked(configMapRef("c"))-before, 5)
+	})
+}
+
 func TestResyncAsksForEverythingAndBelievesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud := metatest.New()

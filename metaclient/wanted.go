@@ -201,23 +201,22 @@ func (c *Client) catchUp(ctx context.Context, changed <-chan struct{}) {
 	todo := c.allRefs()
 	for failures := 0; ; failures++ {
 		failed := c.refresh(ctx, todo, false)
-		again := time.NewTimer(retryDelay(failures + 1))
-		if len(failed) == 0 && c.wanted.missing() == 0 {
-			again.Stop()
+		var again <-chan time.Time
+		if len(failed) > 0 || c.wanted.missing() > 0 {
+			again = time.After(retryDelay(failures + 1))
 		}
 		select {
 		case <-ctx.Done():
+			return
 		case <-changed:
+			return // even if it is there again by now: changes may have been missed
 		case <-c.wanted.doubt:
 			failures, todo = 0, c.allRefs()
 		case <-c.wanted.more:
-			failures, todo = -1, failed.and(nil) // what is new was just asked for
-		case <-again.C:
+			// What is new was asked for with its set, or is asked for after the pause.
+			failures, todo = -1, failed.and(nil)
+		case <-again:
 			todo = failed.and(c.wanted.unknown())
-		}
-		again.Stop()
-		if connected, _ := c.link.state(); ctx.Err() != nil || !connected {
-			return
 		}
 	}
 }
