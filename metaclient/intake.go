@@ -54,7 +54,7 @@ func (in *intake) take(ctx context.Context, pods []*corev1.Pod) error {
 	if err != nil {
 		return fmt.Errorf("store a set of %d pods: %w", len(set), err)
 	}
-	c.outbox.retain(func(uid types.UID) bool { _, ok := set[uid]; return ok })
+	c.outbox.settle(set)
 	if err := c.want(); err != nil {
 		return err
 	}
@@ -165,13 +165,13 @@ func badName(field, value string) string {
 type storedSet map[types.UID]storedPod
 
 type storedPod struct {
-	pod         []byte
-	version     string
-	refs        []Ref
-	tokens      []tokenRef
-	account     string           // namespace and name of its service account
-	status      corev1.PodStatus // as the upstream knows it
-	statusValue []byte
+	pod       []byte
+	version   string
+	refs      []Ref
+	tokens    []tokenRef
+	account   string           // namespace and name of its service account
+	status    corev1.PodStatus // as the upstream knows it
+	hasStatus bool             // it says something
 }
 
 // encode renders a pod for the store. It refuses huge quantities, on behalf of all
@@ -197,7 +197,7 @@ func encode(pod *corev1.Pod) (storedPod, error) {
 	}
 	stored := behindOf(pod)
 	stored.pod, stored.version = value, pod.ResourceVersion
-	stored.status, stored.statusValue = pod.Status, statusValue
+	stored.status, stored.hasStatus = pod.Status, statusValue != nil
 	return stored, nil
 }
 
@@ -235,15 +235,16 @@ func planSet(r store.Reader, set storedSet, behind behind, statuses map[types.UI
 		if !samePod(r.Get(bucketPods, string(uid)), p) {
 			changes = append(changes, store.Change{Bucket: bucketPods, Key: string(uid), Value: p.pod})
 		}
-		if p.statusValue == nil {
+		if !p.hasStatus {
 			continue
 		}
 		known := storedStatus(r, uid)
 		if status, ok := statuses[uid]; ok {
 			known = &status
 		}
-		if upstreamWins(known, p.status) {
-			changes = append(changes, store.Change{Bucket: bucketStatuses, Key: string(uid), Value: p.statusValue})
+		if agreed := agree(known, p.status); known == nil || !sameStatus(*known, agreed) {
+			value, _ := encodeStatus(agreed) // it cannot fail: both were encoded before
+			changes = append(changes, store.Change{Bucket: bucketStatuses, Key: string(uid), Value: value})
 		}
 	}
 	for ref, a := range behind.objects {

@@ -27,7 +27,8 @@ const (
 // Config adjusts a Client. The zero value works.
 type Config struct {
 	// OnPods receives each set of pods, sorted by namespace and name, with the last
-	// reported status of each in pod.Status. It is called from Run, one call at a
+	// reported status of each in pod.Status; the conditions that are not the node's,
+	// such as readiness gates, are as the upstream has them. It is called from Run, one call at a
 	// time, also with an empty set, and must not block; the pods belong to the
 	// callee. Sets may repeat.
 	//

@@ -175,13 +175,26 @@ func (o *outbox) statuses() map[types.UID]corev1.PodStatus {
 	return statuses
 }
 
-// retain drops the reports on pods that the upstream no longer knows.
-func (o *outbox) retain(wanted func(uid types.UID) bool) {
+// settle brings the reports in line with a set that has been stored: it drops those
+// on pods that the upstream no longer knows or has ended, and takes over the
+// conditions that are the upstream's.
+func (o *outbox) settle(set storedSet) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for t, r := range o.reports {
-		if r.pod != nil && !wanted(r.pod.UID) {
+		if r.pod == nil {
+			continue
+		}
+		p, ok := set[r.pod.UID]
+		if !ok || p.hasStatus && upstreamWins(&r.pod.Status, p.status) {
 			delete(o.reports, t)
+			continue
+		}
+		if agreed := agree(&r.pod.Status, p.status); p.hasStatus && !sameStatus(agreed, r.pod.Status) {
+			pod := *r.pod
+			pod.Status = agreed
+			o.last++
+			r.pod, r.number = &pod, o.last // what is under way is not the newest any more
 		}
 	}
 }

@@ -20,17 +20,56 @@ func planStatus(r store.Reader, pod *corev1.Pod) []store.Change {
 	if err != nil || value == nil {
 		return nil
 	}
-	if stored := storedStatus(r, pod.UID); stored != nil && sameStatus(*stored, pod.Status) {
-		return nil
+	stored := storedStatus(r, pod.UID)
+	if stored != nil && (sameStatus(*stored, pod.Status) || upstreamWins(&pod.Status, *stored)) {
+		return nil // no news, or the upstream has ended the pod meanwhile
 	}
 	return []store.Change{{Bucket: bucketStatuses, Key: string(pod.UID), Value: value}}
 }
 
-// upstreamWins says whether the upstream's status replaces what is stored. The
+// ownConditions are those that the node decides (package statusmgr makes them, which
+// is above this one). DisruptionTarget may be set upstream as well.
+var ownConditions = []corev1.PodConditionType{
+	corev1.PodReadyToStartContainers,
+	corev1.PodInitialized,
+	corev1.PodReady,
+	corev1.ContainersReady,
+	corev1.PodScheduled,
+	corev1.AllContainersRestarting,
+	corev1.DisruptionTarget,
+	corev1.PodResizePending,
+	corev1.PodResizeInProgress,
+}
+
+// agree returns what a pod's status is, given what the node knows and what the
+// upstream says. Conditions that are not the node's, such as readiness gates, are as
+// the upstream has them.
+func agree(known *corev1.PodStatus, upstream corev1.PodStatus) corev1.PodStatus {
+	if upstreamWins(known, upstream) {
+		return upstream
+	}
+	agreed := *known
+	agreed.Conditions = slices.DeleteFunc(slices.Clone(known.Conditions), func(c corev1.PodCondition) bool {
+		return !slices.Contains(ownConditions, c.Type)
+	})
+	disrupted := hasCondition(agreed, corev1.DisruptionTarget)
+	for _, c := range upstream.Conditions {
+		if !slices.Contains(ownConditions, c.Type) || c.Type == corev1.DisruptionTarget && !disrupted {
+			agreed.Conditions = append(agreed.Conditions, c)
+		}
+	}
+	return agreed
+}
+
+func hasCondition(s corev1.PodStatus, kind corev1.PodConditionType) bool {
+	return slices.ContainsFunc(s.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
+}
+
+// upstreamWins says whether the upstream's status replaces what is known. The
 // node knows its pods better, except that a controller may have ended a pod for
 // good while the node was away.
-func upstreamWins(stored *corev1.PodStatus, upstream corev1.PodStatus) bool {
-	return stored == nil || ended(upstream) && !ended(*stored)
+func upstreamWins(known *corev1.PodStatus, upstream corev1.PodStatus) bool {
+	return known == nil || ended(upstream) && !ended(*known)
 }
 
 func ended(s corev1.PodStatus) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -156,6 +157,110 @@ func TestUpstreamStatusAgainstTheNodesOwn(t *testing.T) {
 			require.NoError(t, c.Close())
 			fill(t, path, withStatus(pod("a"), phase(tc.upstream)))
 			assert.Equal(t, tc.want, stored(t, path)[0].Status.Phase)
+		})
+	}
+}
+
+func TestConditionsThatOthersSetAreAsTheUpstreamHasThem(t *testing.T) {
+	running := func(conditions ...corev1.PodCondition) corev1.PodStatus {
+		return corev1.PodStatus{Phase: corev1.PodRunning, Conditions: conditions}
+	}
+	is := func(kind corev1.PodConditionType, status corev1.ConditionStatus) corev1.PodCondition {
+		return corev1.PodCondition{Type: kind, Status: status}
+	}
+	const gate, yes, no = "example.test/gate", corev1.ConditionTrue, corev1.ConditionFalse
+	for name, tc := range map[string]struct{ node, upstream, want corev1.PodStatus }{
+		"a gate appears": {running(is(corev1.PodReady, yes)), running(is(corev1.PodReady, no), is(gate, no)),
+			running(is(corev1.PodReady, yes), is(gate, no))},
+		"a gate opens": {running(is(corev1.PodReady, no), is(gate, no)), running(is(gate, yes)),
+			running(is(corev1.PodReady, no), is(gate, yes))},
+		"a gate is taken away": {running(is(gate, yes), is(corev1.PodReady, yes)), running(is(corev1.PodReady, yes)),
+			running(is(corev1.PodReady, yes))},
+		"silence says nothing": {running(is(gate, yes)), corev1.PodStatus{}, running(is(gate, yes))},
+		"the node's own stay":  {running(is(corev1.PodReady, yes)), running(is(gate, yes)), running(is(corev1.PodReady, yes), is(gate, yes))},
+		"a disruption by another": {running(), running(is(corev1.DisruptionTarget, yes)),
+			running(is(corev1.DisruptionTarget, yes))},
+		"a disruption by the node": {running(is(corev1.DisruptionTarget, yes)), running(is(corev1.DisruptionTarget, no)),
+			running(is(corev1.DisruptionTarget, yes))},
+		"after the end, too": {corev1.PodStatus{Phase: corev1.PodFailed}, running(is(gate, yes)),
+			corev1.PodStatus{Phase: corev1.PodFailed, Conditions: []corev1.PodCondition{is(gate, yes)}}},
+	} {
+		for _, flushed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, report flushed %t", name, flushed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var rec recorder
+					up := newFakeUpstream()
+					c := mustOpen(t, storePath(t), up, metaclient.Config{OnPods: rec.onPods})
+					stop := start(t, c)
+					defer stop()
+					require.NoError(t, up.deliver(pod("a")))
+					require.NoError(t, c.ReportPodStatus(t.Context(), withStatus(pod("a"), tc.node)))
+					if flushed {
+						require.NoError(t, c.Flush(t.Context()))
+					}
+					require.NoError(t, up.deliver(withStatus(pod("a"), tc.upstream)))
+					assert.Equal(t, tc.want, rec.last(t).pods[0].Status, "handed on")
+					time.Sleep(time.Minute)
+					pods, err := c.Pods(t.Context())
+					require.NoError(t, err)
+					assert.Equal(t, tc.want, pods[0].Status, "and stays")
+				})
+			})
+		}
+	}
+}
+
+func TestReportThatWaitsTakesTheUpstreamsConditionsAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gated := func(s corev1.ConditionStatus) corev1.PodStatus {
+			return corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: "example.test/gate", Status: s}}}
+		}
+		up := newFakeUpstream()
+		var takes atomic.Bool
+		sent := make(chan corev1.PodStatus, 10)
+		c := mustOpen(t, storePath(t), reportingUpstream{up, func(_ context.Context, pod *corev1.Pod) error {
+			if !takes.Load() {
+				return errors.New("busy")
+			}
+			sent <- pod.Status
+			return nil
+		}}, metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		require.NoError(t, up.deliver(pod("a")))
+		require.NoError(t, c.ReportPodStatus(t.Context(), withStatus(pod("a"), gated(corev1.ConditionFalse))))
+		time.Sleep(10 * time.Second)
+		require.NoError(t, up.deliver(withStatus(pod("a"), gated(corev1.ConditionTrue))))
+		synctest.Wait()
+		takes.Store(true)
+		assert.Equal(t, gated(corev1.ConditionTrue), <-sent)
+	})
+}
+
+func TestEndSetUpstreamOutlastsAReportThatWaits(t *testing.T) {
+	for name, wait := range map[string]time.Duration{"to be stored": time.Second, "to be sent": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var rec recorder
+				var in statusInbox
+				in.fail(errors.New("busy"))
+				up := newFakeUpstream()
+				c := mustOpen(t, storePath(t), reportingUpstream{up, in.take}, metaclient.Config{OnPods: rec.onPods})
+				stop := start(t, c)
+				defer stop()
+				require.NoError(t, up.deliver(pod("a")))
+				require.NoError(t, c.ReportPodStatus(t.Context(), withStatus(pod("a"), runningStatus())))
+				time.Sleep(wait)
+				require.NoError(t, up.deliver(withStatus(pod("a"), corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted"})))
+				assert.Equal(t, corev1.PodFailed, rec.last(t).pods[0].Status.Phase)
+				in.fail(nil)
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				pods, err := c.Pods(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, corev1.PodFailed, pods[0].Status.Phase)
+				assert.Empty(t, in.got(), "the end is not overwritten upstream either")
+			})
 		})
 	}
 }
