@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,26 +37,35 @@ type rejection struct {
 	reason          string
 }
 
-// take stores a complete set, with all that its pods refer to, and then, only then,
-// hands it on. What cannot be had in time is left out: the pod is handed on all the
+// take stores a set, with all that its pods refer to, and then, only then, hands it
+// on. What cannot be had in time is left out: the pod is handed on all the
 // same and waits for it by itself, and the others do not. That wait is made once
 // for an object, until the upstream was lost and is there again.
-func (in *intake) take(ctx context.Context, pods []*corev1.Pod) error {
+func (in *intake) take(ctx context.Context, d delivery) error {
 	c := in.client
 	c.arrived()
 	if since := c.link.health().Since; in.tried == nil || since != in.since {
 		in.since = since
 		in.tried, in.triedTokens = map[Ref]bool{}, map[string]bool{}
 	}
-	set, rejected := accept(pods)
+	set, rejected := accept(d.pods)
 	in.report(rejected)
 	behind := in.gather(ctx, set)
 	statuses := c.outbox.statuses()
-	err := c.update(func(r store.Reader) []store.Change { return planSet(r, set, behind, statuses) })
+	var whole storedSet
+	err := c.update(func(r store.Reader) []store.Change {
+		whole = withKept(r, set, func(uid types.UID) bool {
+			return !d.complete && !d.from.delivered[uid] || isRejected(rejected, uid)
+		})
+		return planSet(r, whole, behind, statuses)
+	})
 	if err != nil {
 		return fmt.Errorf("store a set of %d pods: %w", len(set), err)
 	}
-	c.outbox.settle(set)
+	for uid := range set {
+		d.from.delivered[uid] = true
+	}
+	c.outbox.settle(whole)
 	if err := c.want(); err != nil {
 		return err
 	}
@@ -103,7 +114,7 @@ func accept(pods []*corev1.Pod) (set storedSet, rejected []rejection) {
 		if pod == nil || isMirror(pod) {
 			continue
 		}
-		name := types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
+		name := nameOf(pod)
 		reason := badIdentity(pod)
 		_, uidTaken := set[pod.UID]
 		switch {
@@ -123,6 +134,10 @@ func accept(pods []*corev1.Pod) (set storedSet, rejected []rejection) {
 		rejected = append(rejected, rejection{pod.Namespace, pod.Name, pod.UID, reason})
 	}
 	return set, rejected
+}
+
+func isRejected(rejected []rejection, uid types.UID) bool {
+	return slices.ContainsFunc(rejected, func(r rejection) bool { return r.uid == uid })
 }
 
 func isMirror(pod *corev1.Pod) bool {
@@ -165,6 +180,7 @@ func badName(field, value string) string {
 type storedSet map[types.UID]storedPod
 
 type storedPod struct {
+	name      types.NamespacedName
 	pod       []byte
 	version   string
 	refs      []Ref
@@ -202,7 +218,14 @@ func encode(pod *corev1.Pod) (storedPod, error) {
 }
 
 func behindOf(pod *corev1.Pod) storedPod {
-	return storedPod{refs: refsOf(pod), tokens: tokensOf(pod), account: pod.Namespace + "/" + accountOf(pod)}
+	return storedPod{
+		name: nameOf(pod),
+		refs: refsOf(pod), tokens: tokensOf(pod), account: pod.Namespace + "/" + accountOf(pod),
+	}
+}
+
+func nameOf(pod *corev1.Pod) types.NamespacedName {
+	return types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
 }
 
 func (s storedSet) refs() (refs []Ref) {
@@ -217,6 +240,30 @@ func (s storedSet) tokens() (tokens []tokenRef) {
 		tokens = append(tokens, p.tokens...)
 	}
 	return tokens
+}
+
+// withKept adds to a set, as they are stored, the pods of which keeps says that they
+// have not gone: the upstream could not tell of them, or their new version is set
+// aside. A pod whose name another has now has gone.
+func withKept(r store.Reader, set storedSet, keeps func(uid types.UID) bool) storedSet {
+	whole, names := maps.Clone(set), map[types.NamespacedName]bool{}
+	for _, p := range set {
+		names[p.name] = true
+	}
+	r.Each(bucketPods, func(key string, value []byte) {
+		uid := types.UID(key)
+		if _, given := set[uid]; given || !keeps(uid) {
+			return
+		}
+		pod, err := decodePod(key, value)
+		if err != nil || names[nameOf(pod)] {
+			return
+		}
+		kept := behindOf(pod)
+		kept.pod, kept.version = bytes.Clone(value), pod.ResourceVersion
+		whole[uid] = kept
+	})
+	return whole
 }
 
 // planSet makes the store hold exactly set and what is behind it. A pod that left

@@ -1,6 +1,7 @@
 package metaclient_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +79,64 @@ func TestBadPodsAreSetAsideAndTheOthersGoOn(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestUpdateThatIsSetAsideLeavesThePodAsItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := newFakeUpstream()
+		var rec recorder
+		c := mustOpen(t, storePath(t), up, metaclient.Config{OnPods: rec.onPods})
+		stop := start(t, c)
+		defer stop()
+		require.NoError(t, up.deliver(uses("a", "c", ""), pod("b")))
+		require.NoError(t, up.sink.Object(t.Context(), configMap("c", "1")))
+		require.NoError(t, c.ReportPodStatus(t.Context(), withStatus(pod("a"), runningStatus())))
+		huge := pod("a")
+		huge.Annotations = map[string]string{"x": strings.Repeat("x", 4<<20)}
+		require.NoError(t, up.deliver(huge, pod("b")))
+		assert.Equal(t, []string{"a", "b"}, rec.last(t).names)
+		assert.True(t, rec.last(t).complete)
+		assert.Equal(t, corev1.PodRunning, rec.last(t).pods[0].Status.Phase)
+		_, err := c.ConfigMap(t.Context(), "default", "c")
+		require.NoError(t, err, "what it refers to stays, too")
+
+		renamed := pod("a")
+		renamed.UID = "another"
+		require.NoError(t, up.deliver(huge, renamed))
+		assert.Equal(t, []string{"a"}, rec.last(t).names, "unless another has its name now")
+		assert.Equal(t, types.UID("another"), rec.last(t).pods[0].UID)
+		require.NoError(t, up.deliver())
+		assert.Empty(t, rec.last(t).names)
+	})
+}
+
+func TestSetThatIsNotCompleteRemovesOnlyWhatItsWatchDelivered(t *testing.T) {
+	path := storePath(t)
+	fill(t, path, withStatus(pod("a"), runningStatus()), pod("b"), pod("z"))
+	synctest.Test(t, func(t *testing.T) {
+		up := newFakeUpstream()
+		var rec recorder
+		c := mustOpen(t, path, up, metaclient.Config{OnPods: rec.onPods, CacheAfter: -1})
+		stop := start(t, c)
+		defer stop()
+		synctest.Wait()
+		edited := pod("b")
+		edited.UID = "edited"
+		deliver := func(pods ...*corev1.Pod) []string {
+			require.NoError(t, up.sink.PodsSoFar(t.Context(), pods))
+			assert.True(t, rec.last(t).complete, "what is missing is unwanted")
+			return rec.last(t).names
+		}
+		assert.Equal(t, []string{"a", "b", "c", "z"}, deliver(edited, pod("c")))
+		assert.Equal(t, corev1.PodRunning, rec.last(t).pods[0].Status.Phase)
+		assert.Equal(t, edited.UID, rec.last(t).pods[1].UID, "a pod under a name that is taken has gone")
+		assert.Equal(t, []string{"a", "b", "z"}, deliver(edited))
+		assert.True(t, c.Connected())
+
+		require.NoError(t, up.deliver(pod("z")))
+		assert.Equal(t, []string{"z"}, rec.last(t).names)
+		assert.Empty(t, deliver())
+	})
 }
 
 // hugeCPU is decoded in no time, but its text as it would be stored takes hours.

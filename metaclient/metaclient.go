@@ -32,9 +32,10 @@ type Config struct {
 	// time, also with an empty set, and must not block; the pods belong to the
 	// callee. Sets may repeat.
 	//
-	// complete means that the upstream delivered this very set. Only then is a pod
-	// that is missing from it known to be unwanted, and only after that may orphans
-	// be killed. A set that is not complete is what the store remembered.
+	// complete means that the upstream delivered this very set, and that what it could
+	// not tell of is in it as it was stored. Only then is a pod that is missing from
+	// it known to be unwanted, and only after that may orphans be killed. A set that
+	// is not complete is what the store remembered.
 	// Default: nobody is told.
 	OnPods func(pods []*corev1.Pod, complete bool)
 
@@ -207,7 +208,7 @@ func (c *Client) Run(ctx context.Context) error {
 				c.log.Error("stored pods cannot be read", zap.Error(err))
 			}
 		case d := <-deliveries:
-			err := intake.take(ctx, d.pods)
+			err := intake.take(ctx, d)
 			if err == nil {
 				cache.Stop()
 			}

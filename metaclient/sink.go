@@ -6,6 +6,7 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/metaclient/internal/store"
 )
@@ -15,19 +16,29 @@ import (
 type sink struct {
 	client     *Client
 	deliveries chan<- delivery
+	delivered  map[types.UID]bool // the pods of all its sets; Run's goroutine owns it
 }
 
 // delivery is one set on its way from the upstream's goroutine to Run's.
 type delivery struct {
-	pods  []*corev1.Pod
-	taken chan<- error
+	from     sink
+	pods     []*corev1.Pod
+	complete bool
+	taken    chan<- error
 }
 
 // Pods implements Sink.
-func (s sink) Pods(ctx context.Context, pods []*corev1.Pod) error {
+func (s sink) Pods(ctx context.Context, pods []*corev1.Pod) error { return s.deliver(ctx, pods, true) }
+
+// PodsSoFar implements Sink.
+func (s sink) PodsSoFar(ctx context.Context, pods []*corev1.Pod) error {
+	return s.deliver(ctx, pods, false)
+}
+
+func (s sink) deliver(ctx context.Context, pods []*corev1.Pod, complete bool) error {
 	taken := make(chan error, 1)
 	select {
-	case s.deliveries <- delivery{pods: pods, taken: taken}:
+	case s.deliveries <- delivery{s, pods, complete, taken}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}

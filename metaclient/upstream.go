@@ -25,8 +25,9 @@ type Upstream interface {
 	// first time and after each reconnect.
 	//
 	// When Watch cannot go on it returns an error, and is called again after a
-	// pause; it then starts with a complete set anew. It never delivers a set that
-	// it is not sure of: a lost connection is an error and not "no pods". The node
+	// pause; it then starts with a complete set anew. It never delivers a set as
+	// complete that it is not sure of: a lost connection is an error and not "no
+	// pods", and Sink.PodsSoFar is for what cannot be read. The node
 	// counts as connected from the first delivery until Watch returns.
 	Watch(ctx context.Context, sink Sink) error
 }
@@ -42,6 +43,11 @@ type Upstream interface {
 type Sink interface {
 	// Pods takes the complete set of this node's pods, one call at a time.
 	Pods(ctx context.Context, pods []*corev1.Pod) error
+	// PodsSoFar takes the pods that are known while there may be more, such as those
+	// of a folder with a file that cannot be read. It is as Pods, but removes only
+	// what this Watch has delivered before, and pods whose name another has now. It
+	// is for what the upstream cannot know; a lost connection is an error of Watch.
+	PodsSoFar(ctx context.Context, pods []*corev1.Pod) error
 	// Object takes an object that was added or changed: a *corev1.ConfigMap,
 	// Secret, PersistentVolumeClaim, PersistentVolume or Node. An object that no
 	// pod of this node refers to is dropped, so an upstream may deliver them all.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 const (
@@ -57,7 +58,7 @@ func (c *Client) watchOnce(ctx context.Context, deliveries chan<- delivery) erro
 	watchCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ended := make(chan error, 1)
-	go func() { ended <- c.upstream.Watch(watchCtx, sink{c, deliveries}) }()
+	go func() { ended <- c.upstream.Watch(watchCtx, sink{c, deliveries, map[types.UID]bool{}}) }()
 	for {
 		select {
 		case err := <-ended:

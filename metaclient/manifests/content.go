@@ -87,7 +87,8 @@ func update(before, now metav1.Object) (metav1.Object, field.ErrorList) {
 }
 
 // deliver tells what has changed since before: objects first, so that a new pod
-// finds what came with it, and pods only if there is a change among them.
+// finds what came with it, and pods only if there is a change among them, or if it
+// is known only now that they are all.
 func (c content) deliver(ctx context.Context, sink metaclient.Sink, before content, first bool) error {
 	for _, ref := range sorted(c.objects) {
 		if c.objects[ref] == before.objects[ref] { // decoded once, while its file stays
@@ -105,8 +106,11 @@ func (c content) deliver(ctx context.Context, sink metaclient.Sink, before conte
 			return err
 		}
 	}
-	if !first && slices.Equal(c.pods, before.pods) {
+	switch {
+	case !first && slices.Equal(c.pods, before.pods) && (c.unsure || !before.unsure):
 		return nil
+	case c.unsure:
+		return sink.PodsSoFar(ctx, c.pods)
 	}
 	return sink.Pods(ctx, c.pods)
 }

@@ -56,8 +56,10 @@
 //   - Nothing suffers from a broken edit: while a file cannot be read, or holds a
 //     document that cannot be used, or has become empty (which a power cut or a
 //     half-done save does), the objects that it gave before stay as they were, until
-//     it is mended or removed. This memory is the process's own: what a file said
-//     before a restart is known to metaclient alone.
+//     it is mended or removed. This memory is the process's own. Of what such a file
+//     said before a restart metaclient alone knows, and keeps it: until each file was
+//     read whole once, the pods are delivered by Sink.PodsSoFar, which removes only
+//     what this process has seen to go.
 //   - A folder that is missing or cannot be read is a problem, not "no pods".
 //   - Unknown fields, fields given twice and image references that cannot be
 //     parsed are warnings; the pod still runs, or shows in its status why not.

@@ -89,6 +89,7 @@ type watcher struct {
 
 	mu       sync.Mutex
 	sets     [][]*corev1.Pod
+	soFar    int // of the sets, those that are not complete
 	objects  []metav1.Object
 	gone     []metaclient.Ref
 	problems []manifests.Problem // as told by OnProblem
@@ -118,14 +119,22 @@ func watch(t *testing.T, dir string, cfg manifests.Config) *watcher {
 // podSink is a sink for pods only.
 type podSink func(pods []*corev1.Pod) error
 
-func (s podSink) Pods(_ context.Context, pods []*corev1.Pod) error   { return s(pods) }
-func (s podSink) Object(context.Context, metav1.Object) error        { return nil }
-func (s podSink) Gone(context.Context, metaclient.Ref, string) error { return nil }
+func (s podSink) Pods(_ context.Context, pods []*corev1.Pod) error      { return s(pods) }
+func (s podSink) PodsSoFar(_ context.Context, pods []*corev1.Pod) error { return s(pods) }
+func (s podSink) Object(context.Context, metav1.Object) error           { return nil }
+func (s podSink) Gone(context.Context, metaclient.Ref, string) error    { return nil }
 
 func (w *watcher) Pods(_ context.Context, pods []*corev1.Pod) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sets = append(w.sets, pods)
+	return nil
+}
+
+func (w *watcher) PodsSoFar(_ context.Context, pods []*corev1.Pod) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sets, w.soFar = append(w.sets, pods), w.soFar+1
 	return nil
 }
 
@@ -159,6 +168,13 @@ func (w *watcher) delivered() [][]*corev1.Pod {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([][]*corev1.Pod(nil), w.sets...)
+}
+
+// incomplete returns how many of the sets were not complete.
+func (w *watcher) incomplete() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.soFar
 }
 
 func (w *watcher) told() []manifests.Problem {

@@ -161,6 +161,34 @@ func TestPodsOfAFileThatCannotBeReadStay(t *testing.T) {
 	assert.Contains(t, w.src.Problems()[0].Message, "no such file")
 }
 
+func TestSetIsNotCompleteUntilEachFileWasReadWholeOnce(t *testing.T) {
+	bothWays(t, func(t *testing.T, cfg manifests.Config) {
+		dir := folder(t, map[string]string{"web.yaml": web, "shop.yaml": ""}) // a power cut in mid-save, then a restart
+		w := watch(t, dir, cfg)
+		w.eventually(t, "default/web") // it starts all the same
+		require.NoError(t, os.Remove(filepath.Join(dir, "web.yaml")))
+		w.eventually(t)
+		assert.Equal(t, 2, w.incomplete())
+
+		write(t, dir, "shop.yaml", shop)
+		w.eventually(t, "default/shop")
+		write(t, dir, "shop.yaml", "a: [")
+		soon(t, func() bool { return len(w.src.Problems()) == 2 })
+		write(t, dir, "web.yaml", web)
+		w.eventually(t, "default/shop", "default/web")
+		assert.Equal(t, 2, w.incomplete(), "by now all of it is known")
+	})
+}
+
+func TestSetIsCompleteOnceABrokenFileIsRemovedThoughNoPodChanges(t *testing.T) {
+	dir := folder(t, map[string]string{"web.yaml": web, "shop.yaml": ""})
+	w := watch(t, dir, byRescan)
+	w.eventually(t, "default/web")
+	require.NoError(t, os.Remove(filepath.Join(dir, "shop.yaml")))
+	soon(t, func() bool { return len(w.delivered()) == 2 })
+	assert.Equal(t, 1, w.incomplete())
+}
+
 func TestSlowWriterIsReadOnceItHasFinished(t *testing.T) {
 	dir := t.TempDir()
 	w := watch(t, dir, byNotification)

@@ -184,6 +184,13 @@ func (s *sink) Pods(_ context.Context, pods []*corev1.Pod) error {
 	return s.fail
 }
 
+// PodsSoFar counts for nothing: of a world all is known.
+func (s *sink) PodsSoFar(context.Context, []*corev1.Pod) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fail
+}
+
 func (s *sink) Object(_ context.Context, o metav1.Object) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
