@@ -171,6 +171,34 @@ func TestObjectsThatNoPodRefersToAreDropped(t *testing.T) {
 	})
 }
 
+func TestObjectsThatWereDroppedAndAreNeededAgainAreStoredWithTheirPod(t *testing.T) {
+	path := storePath(t)
+	synctest.Test(t, func(t *testing.T) {
+		p, refs := everything(t)
+		cloud := metatest.New()
+		for _, ref := range refs {
+			cloud.Put(objectFor(ref))
+		}
+		var missing int
+		var c *metaclient.Client
+		c = mustOpen(t, path, cloud, metaclient.Config{OnPods: func([]*corev1.Pod, bool) { missing = c.Health().Missing }})
+		stop := start(t, c)
+		defer stop()
+		for range 3 {
+			cloud.Put(p)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			assert.Zero(t, missing, "when it is handed on")
+			assert.Len(t, cloud.Followed(), len(refs))
+			_, err := mustOpenCopy(t, path).ServiceAccountToken(t.Context(), "default", "robot", robotToken())
+			require.NoError(t, err)
+			cloud.DeletePods(p.UID)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+		}
+	})
+}
+
 func TestReleasedPodTakesItsObjectsAlong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := &silentSet{fakeUpstream: newFakeUpstream(), cloud: metatest.New()}
@@ -354,6 +382,43 @@ func TestOlderPodNeverReplacesANewerOne(t *testing.T) {
 		unchanged(t, before, path) // the version alone rises with each status
 		require.NoError(t, up.deliver(at("12", "newest")))
 		assert.Equal(t, "newest", image())
+	})
+}
+
+func TestPushWhileASetIsGatheredIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := &silentSet{fakeUpstream: newFakeUpstream(), cloud: metatest.New()}
+		claim := metaclient.Ref{Kind: metaclient.KindPersistentVolumeClaim, Namespace: "default", Name: "claim"}
+		disk := metaclient.Ref{Kind: metaclient.KindPersistentVolume, Name: "disk"}
+		up.cloud.Put(configMap("c", "old"), objectFor(claim), objectFor(disk))
+		var seen changes
+		c := mustOpen(t, storePath(t), up, metaclient.Config{OnObject: seen.onObject})
+		stop := start(t, c)
+		defer stop()
+		require.NoError(t, up.deliver())
+		p := uses("a", "c", "")
+		p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "claim"},
+		}}}
+		taken := make(chan error)
+		go func() { taken <- up.deliver(p) }()
+		up.cloud.Delay(500 * time.Millisecond) // claim and c are answered, disk is asked for, its secret will be
+		time.Sleep(1200 * time.Millisecond)
+
+		up.cloud.Put(configMap("c", "new"))
+		moved := objectFor(disk).(*corev1.PersistentVolume)
+		moved.Labels = map[string]string{"is": "new"}
+		up.cloud.Put(moved)
+		for _, ref := range []metaclient.Ref{configMapRef("c"), disk} {
+			require.NoError(t, up.sink.Object(t.Context(), up.cloud.Object(ref)))
+		}
+		require.NoError(t, <-taken)
+		cm, err := c.ConfigMap(t.Context(), "default", "c")
+		require.NoError(t, err)
+		assert.Equal(t, "new", cm.Data["key"])
+		volume, err := c.PersistentVolume(t.Context(), "disk")
+		require.NoError(t, err)
+		assert.Equal(t, "new", volume.Labels["is"])
 	})
 }
 

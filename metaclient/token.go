@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -212,11 +213,16 @@ func decodeToken(value []byte) (*authenticationv1.TokenRequest, error) {
 }
 
 // gatherTokens asks for the tokens that are not stored, except what was tried
-// before.
+// before. It forgets that it has tried what is not wanted any more.
 func (c *Client) gatherTokens(ctx context.Context, refs []tokenRef, tried map[string]bool) map[string][]byte {
 	if c.issuer == nil {
 		return nil
 	}
+	wanted := map[string]bool{}
+	for _, t := range refs {
+		wanted[t.key()] = true
+	}
+	maps.DeleteFunc(tried, func(key string, _ bool) bool { return !wanted[key] })
 	fetched := map[string][]byte{}
 	var mu sync.Mutex // guards fetched
 	var group errgroup.Group

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -20,12 +21,13 @@ const askAtOnce = 8
 
 // wanted is what the node's pods refer to.
 type wanted struct {
-	mu    sync.Mutex    // guards refs and unmet
-	refs  map[Ref]bool  // never changed, only replaced
-	unmet map[Ref]bool  // of refs, those of which nothing is known; nobody else's
-	more  chan struct{} // of size 1: there is something unmet
-	stale chan struct{} // of size 1: refs are to be computed again
-	doubt chan struct{} // of size 1: changes may have been missed
+	mu     sync.Mutex    // guards refs, unmet and coming
+	refs   map[Ref]bool  // never changed, only replaced
+	unmet  map[Ref]bool  // of refs, those of which nothing is known; nobody else's
+	coming map[Ref]bool  // what the next set refers to; never changed, only replaced
+	more   chan struct{} // of size 1: there is something unmet
+	stale  chan struct{} // of size 1: refs are to be computed again
+	doubt  chan struct{} // of size 1: changes may have been missed
 }
 
 func newWanted() *wanted {
@@ -43,13 +45,20 @@ func hint(signal chan struct{}) {
 func (w *wanted) set(refs, unmet map[Ref]bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.refs, w.unmet = refs, unmet
+	w.refs, w.unmet, w.coming = refs, unmet, nil
+}
+
+// expect wants more, which a set that is on its way has asked for.
+func (w *wanted) expect(refs map[Ref]bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.coming = refs
 }
 
 func (w *wanted) has(ref Ref) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.refs[ref]
+	return w.refs[ref] || w.coming[ref]
 }
 
 // met notes that something is known of ref now.
@@ -132,11 +141,14 @@ func (c *Client) want() error {
 }
 
 // gather asks for what the refs lead to and nothing is known of, except what was
-// tried before, and returns what was learned until ctx ended.
+// tried before, and returns what was learned until ctx ended. It forgets that it has
+// tried what nothing leads to any more: that is dropped from the store.
 func (c *Client) gather(ctx context.Context, refs []Ref, tried map[Ref]bool) map[Ref]answer {
 	fetched := map[Ref]answer{}
 	for ctx.Err() == nil {
-		missing := c.missing(refs, fetched, tried)
+		all, missing := c.closure(refs, fetched, tried)
+		maps.DeleteFunc(tried, func(ref Ref, _ bool) bool { return !all[ref] })
+		c.wanted.expect(all) // what is pushed meanwhile is newer than what is answered
 		if len(missing) == 0 {
 			break
 		}
@@ -162,21 +174,23 @@ func (c *Client) gather(ctx context.Context, refs []Ref, tried map[Ref]bool) map
 	return fetched
 }
 
-func (c *Client) missing(refs []Ref, fetched map[Ref]answer, tried map[Ref]bool) []Ref {
-	missing := map[Ref]bool{}
+// closure returns what the refs lead to, and of these what is to be asked for.
+func (c *Client) closure(refs []Ref, fetched map[Ref]answer, tried map[Ref]bool) (all map[Ref]bool, missing []Ref) {
+	unknown := map[Ref]bool{}
 	err := c.store.View(func(r store.Reader) error {
 		know := knownTo(r, fetched)
-		for ref := range know.closure(refs) {
+		all = know.closure(refs)
+		for ref := range all {
 			if _, ok := know(ref); !ok && !tried[ref] {
-				missing[ref] = true
+				unknown[ref] = true
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	return sortedRefs(missing)
+	return all, sortedRefs(unknown)
 }
 
 // refill asks again, until ctx ends: for all objects when the upstream is there
