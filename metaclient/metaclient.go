@@ -112,7 +112,9 @@ type Client struct {
 // then fails with ErrLocked. A store that a newer program wrote is left as it is
 // (VersionError). A damaged file is renamed to <path>.corrupt-<time>, logged, and
 // replaced by <path>.good, the copy that each start makes of a sound store, or else
-// by an empty one; such files are never deleted.
+// by an empty one; such files are never deleted. That copy is also used when the
+// file is missing or empty: to begin with nothing, remove both. When the copy cannot
+// be used for the moment (the disk is full), Open fails and changes nothing.
 func Open(path string, up Upstream, cfg Config) (*Client, error) {
 	if up == nil {
 		return nil, errors.New("metaclient: Open needs an upstream")

@@ -60,7 +60,15 @@ func copyFile(from, to string) error {
 	if before, err := os.ReadFile(to); err == nil && bytes.Equal(before, content) {
 		return nil
 	}
-	draft := draftPath(to)
+	if err := writeDraft(to, content); err != nil {
+		return err
+	}
+	return useDraft(to)
+}
+
+// writeDraft makes a durable file that is to take the place of path.
+func writeDraft(path string, content []byte) error {
+	draft := draftPath(path)
 	file, err := os.OpenFile(draft, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fileMode)
 	if err != nil {
 		return err
@@ -69,41 +77,80 @@ func copyFile(from, to string) error {
 	if err == nil {
 		err = file.Sync()
 	}
-	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(draft, to)
-	}
-	if err != nil {
+	if err = errors.Join(err, file.Close()); err != nil {
 		return errors.Join(err, os.Remove(draft))
 	}
-	return syncFolder(to)
+	return nil
+}
+
+func useDraft(path string) error {
+	if err := os.Rename(draftPath(path), path); err != nil {
+		return errors.Join(err, os.Remove(draftPath(path)))
+	}
+	return syncFolder(path)
+}
+
+// errNoCopy says that there is no copy that could be used, now or later.
+var errNoCopy = errors.New("there is no sound copy")
+
+// draftCopy makes a draft of the last good copy.
+func draftCopy(path string) error {
+	err := look(copyPath(path), false, zap.NewNop())
+	content := []byte(nil)
+	if err == nil {
+		content, err = os.ReadFile(copyPath(path))
+	}
+	switch {
+	case errors.Is(err, errCorrupt), errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%w: %w", errNoCopy, err)
+	case err == nil && len(content) == 0:
+		return errNoCopy
+	case err != nil:
+		return err
+	}
+	return writeDraft(path, content)
 }
 
 // replace sets a damaged file aside and puts the last good copy in its place, if
-// there is one.
+// there is one. When that fails for another reason, such as a full disk, all stays
+// as it is: an empty store in its place would be the end of the copy, too.
 func replace(path string, why error, log *zap.Logger) error {
+	noCopy := draftCopy(path)
+	if noCopy != nil && !errors.Is(noCopy, errNoCopy) {
+		return errors.Join(why, noCopy)
+	}
 	aside, err := setAside(path, time.Now())
 	if err != nil {
 		return errors.Join(why, err)
 	}
-	restored := restore(path)
-	if restored == nil {
+	if noCopy == nil {
 		log.Error("store is damaged, it was set aside and the copy from the last start is used",
 			zap.String("path", path), zap.String("aside", aside), zap.NamedError("damage", why))
-		return nil
+		return useDraft(path)
 	}
 	log.Error("store is damaged, it was set aside and an empty one is used",
-		zap.String("path", path), zap.String("aside", aside), zap.NamedError("damage", why), zap.NamedError("copy", restored))
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		zap.String("path", path), zap.String("aside", aside), zap.NamedError("damage", why), zap.NamedError("copy", noCopy))
+	if err := os.Remove(path); err != nil {
 		return errors.Join(why, err)
 	}
 	return syncFolder(path)
 }
 
-func restore(path string) error {
-	if err := look(copyPath(path), false, zap.NewNop()); err != nil {
+// restore puts the last good copy in the place of a file that is missing, or was cut
+// to nothing by a power cut. Without one the store is new.
+func restore(path string, log *zap.Logger) error {
+	if info, err := os.Stat(path); err == nil && info.Size() > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return copyFile(copyPath(path), path)
+	err := draftCopy(path)
+	if errors.Is(err, errNoCopy) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	log.Error("store is lost, the copy from the last start is used", zap.String("path", path))
+	return useDraft(path)
 }
 
 // setAside gives the file a second name, and never that of another: a node without
@@ -121,7 +168,7 @@ func setAside(path string, now time.Time) (string, error) {
 	_ = os.Chmod(path, fileMode) // it may hold secrets
 	if err := os.Link(path, aside); err != nil {
 		// Not every file system has links.
-		if err := os.Rename(path, aside); err != nil {
+		if err := copyFile(path, aside); err != nil {
 			return "", fmt.Errorf("set damaged store aside: %w", err)
 		}
 	}

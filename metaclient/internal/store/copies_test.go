@@ -89,6 +89,55 @@ func TestDamagedFileIsReplacedByTheLastGoodCopy(t *testing.T) {
 	}
 }
 
+func TestFileThatIsLostIsReplacedByTheLastGoodCopy(t *testing.T) {
+	for name, lose := range map[string]func(path string) error{
+		"missing":        os.Remove,
+		"cut to nothing": func(path string) error { return os.Truncate(path, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := withCopy(t)
+			require.NoError(t, lose(path))
+			s := mustOpen(t, path, config())
+			assert.Equal(t, map[string]string{"pods/a": "1"}, content(t, s))
+			require.NoError(t, s.Close())
+			require.NoError(t, lose(path))
+			require.NoError(t, os.WriteFile(path+".good", bytes.Repeat([]byte("?"), 9000), 0o600))
+			assert.Empty(t, content(t, mustOpen(t, path, config())), "a damaged copy is no copy")
+		})
+	}
+}
+
+// withCopy makes a store and its good copy.
+func withCopy(t *testing.T) (path string) {
+	t.Helper()
+	path = storePath(t)
+	s := mustOpen(t, path, config())
+	put(t, s, "pods", "a", "1")
+	require.NoError(t, s.Close())
+	require.NoError(t, mustOpen(t, path, config()).Close())
+	return path
+}
+
+func TestGoodCopyThatCannotBeUsedForTheMomentIsNotGivenUp(t *testing.T) {
+	for name, damaged := range map[string][]byte{"damaged": bytes.Repeat([]byte("?"), 9000), "cut to nothing": {}} {
+		t.Run(name, func(t *testing.T) {
+			path := withCopy(t)
+			require.NoError(t, os.WriteFile(path, damaged, 0o600))
+			require.NoError(t, os.MkdirAll(path+".new/full", 0o700)) // no draft can be written
+			for range 3 {
+				_, err := store.Open(path, config())
+				require.Error(t, err)
+				assert.True(t, bytes.Equal(damaged, read(t, path)), "the file is left alone")
+			}
+			aside, err := filepath.Glob(path + ".corrupt-*")
+			require.NoError(t, err)
+			assert.Empty(t, aside)
+			require.NoError(t, os.RemoveAll(path+".new"))
+			assert.Equal(t, map[string]string{"pods/a": "1"}, content(t, mustOpen(t, path, config())))
+		})
+	}
+}
+
 func contentOf(t *testing.T, s store.Store, key string) string { return content(t, s)[key] }
 
 func TestDamagedFileAndDamagedCopyGiveAnEmptyStore(t *testing.T) {

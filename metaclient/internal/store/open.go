@@ -32,7 +32,7 @@ const (
 
 // Open opens or creates the store at path. A file that cannot be trusted is set
 // aside; the copy of it that was good when the store was last opened takes its
-// place, or else an empty file. A file with much free space is written anew.
+// place, or that of one that is lost, or else an empty file. A file with much free space is written anew.
 func Open(path string, cfg Config) (*File, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
@@ -46,6 +46,9 @@ func Open(path string, cfg Config) (*File, error) {
 		s.secret[b.Name] = b.Secret
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	if err := restore(path, s.log); err != nil {
 		return nil, err
 	}
 	err = s.open(path)

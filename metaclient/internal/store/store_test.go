@@ -167,7 +167,7 @@ func TestStoresTakeUpdatesFromAllSides(t *testing.T) {
 func TestFileIsAsItsModel(t *testing.T) {
 	path := storePath(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		require.NoError(t, os.RemoveAll(path))
+		require.NoError(t, errors.Join(os.RemoveAll(path), os.RemoveAll(path+".good")))
 		model := &memory{values: map[string][]byte{}}
 		file, err := store.Open(path, sealed("k"))
 		require.NoError(t, err)
