@@ -33,7 +33,12 @@ func compact(path string, db *bolt.DB) error {
 	if err != nil {
 		return err
 	}
-	err = guard(func() error { return bolt.Compact(fresh, db, 0) })
+	err = guard(func() error {
+		if err := bolt.Compact(fresh, db, 0); err != nil {
+			return err
+		}
+		return fresh.Update(compactDone)
+	})
 	if err = errors.Join(err, fresh.Close()); err == nil {
 		err = os.Rename(draft, path)
 	}
@@ -43,10 +48,34 @@ func compact(path string, db *bolt.DB) error {
 	return syncFolder(path)
 }
 
+// compactDue reports whether the file must be compacted whatever its size.
+func compactDue(tx *bolt.Tx) bool {
+	schema := tx.Bucket([]byte(bucketSchema))
+	return schema != nil && schema.Get([]byte(keyCompactDue)) != nil
+}
+
+func compactDone(tx *bolt.Tx) error {
+	if !compactDue(tx) {
+		return nil
+	}
+	return tx.Bucket([]byte(bucketSchema)).Delete([]byte(keyCompactDue))
+}
+
 // keepCopy keeps the file as it is now, which is sound, for the day when it is not.
-// It costs a write for each start after which something had changed.
+// It costs a write for each start after which something had changed. What secrets lie
+// open in is not copied.
 func (s *File) keepCopy(path string) {
-	if err := copyFile(path, copyPath(path)); err != nil {
+	open := false
+	err := guard(func() error {
+		return s.db.View(func(tx *bolt.Tx) error {
+			open = compactDue(tx)
+			return nil
+		})
+	})
+	if err == nil && !open {
+		err = copyFile(path, copyPath(path))
+	}
+	if err != nil {
 		s.log.Warn("no copy of the store could be made", zap.String("path", path), zap.Error(err))
 	}
 }
@@ -95,7 +124,7 @@ var errNoCopy = errors.New("there is no sound copy")
 
 // draftCopy makes a draft of the last good copy.
 func draftCopy(path string) error {
-	err := look(copyPath(path), false, zap.NewNop())
+	err := look(copyPath(path), zap.NewNop())
 	content := []byte(nil)
 	if err == nil {
 		content, err = os.ReadFile(copyPath(path))

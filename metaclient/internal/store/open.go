@@ -27,6 +27,7 @@ const (
 const (
 	bucketSchema     = "edged"
 	keySchemaVersion = "schema"
+	keyCompactDue    = "compact" // secrets that were sealed still lie open in free pages
 	bucketQuarantine = "quarantine"
 )
 
@@ -34,16 +35,9 @@ const (
 // aside; the copy of it that was good when the store was last opened takes its
 // place, or that of one that is lost, or else an empty file. A file with much free space is written anew.
 func Open(path string, cfg Config) (*File, error) {
-	if cfg.Logger == nil {
-		cfg.Logger = zap.NewNop()
-	}
-	seal, err := newSeal(cfg.Key)
+	s, err := newFile(cfg)
 	if err != nil {
 		return nil, err
-	}
-	s := &File{buckets: cfg.Buckets, secret: map[string]bool{}, seal: seal, log: cfg.Logger}
-	for _, b := range cfg.Buckets {
-		s.secret[b.Name] = b.Secret
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
@@ -64,16 +58,29 @@ func Open(path string, cfg Config) (*File, error) {
 	return s, nil
 }
 
+func newFile(cfg Config) (*File, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	seal, err := newSeal(cfg.Key)
+	if err != nil {
+		return nil, err
+	}
+	s := &File{buckets: cfg.Buckets, secret: map[string]bool{}, seal: seal, log: cfg.Logger}
+	for _, b := range cfg.Buckets {
+		s.secret[b.Name] = b.Secret
+	}
+	return s, nil
+}
+
 func (s *File) open(path string) error {
-	if err := s.openWith(path, false); err != nil {
+	if err := s.openSound(path); err != nil {
 		return err
 	}
 	sealed, err := s.scrub()
 	if err == nil && sealed {
-		// The secrets still lie open in free pages, and in the copy.
-		_ = os.Remove(copyPath(path))
 		if err = s.db.Close(); err == nil {
-			err = s.openWith(path, true)
+			err = s.openSound(path) // compacts: what was sealed still lies open in free pages
 		}
 	}
 	if err != nil {
@@ -82,9 +89,9 @@ func (s *File) open(path string) error {
 	return nil
 }
 
-// openWith opens the file for writing once it is known to be sound.
-func (s *File) openWith(path string, compacted bool) error {
-	if err := look(path, compacted, s.log); err != nil {
+// openSound opens the file for writing once it is known to be sound.
+func (s *File) openSound(path string) error {
+	if err := look(path, s.log); err != nil {
 		return err
 	}
 	db, err := openBolt(path, false)
@@ -143,7 +150,7 @@ func createBuckets(tx *bolt.Tx, names []string) error {
 
 // look decides, without changing a byte of an existing file, whether it is ours to
 // open for writing. Then it may write the file anew, without what is free in it.
-func look(path string, compacted bool, log *zap.Logger) error {
+func look(path string, log *zap.Logger) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
 		return nil
@@ -158,16 +165,20 @@ func look(path string, compacted bool, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	used := int64(0)
+	used, due := int64(0), false
 	err = guard(func() error {
 		return db.View(func(tx *bolt.Tx) (err error) {
 			if used, err = verify(tx); err != nil {
 				return err
 			}
+			due = compactDue(tx)
 			return checkSchema(tx)
 		})
 	})
-	if err == nil && (compacted || wasteful(info.Size(), used)) {
+	if err == nil && due {
+		_ = os.Remove(copyPath(path)) // the secrets lie open there, too
+	}
+	if err == nil && (due || wasteful(info.Size(), used)) {
 		if err := compact(path, db); err != nil {
 			log.Warn("store could not be compacted, it is used as it is", zap.String("path", path), zap.Error(err))
 		} else {

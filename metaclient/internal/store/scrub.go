@@ -18,7 +18,8 @@ type finding struct {
 
 // scrub reads all values. It moves those that cannot be used into the quarantine
 // bucket, so that one bad value costs one object and no evidence, and seals what
-// was written when there was no key. It returns whether it has sealed something.
+// was written when there was no key. It returns whether it has sealed something, and
+// then leaves a mark in the file that it is to be compacted.
 //
 // What is sealed with another key stays where it is: the key may come back.
 func (s *File) scrub() (sealed bool, err error) {
@@ -80,7 +81,11 @@ func (s *File) mend(tx *bolt.Tx, findings []finding) error {
 	for _, f := range findings {
 		bucket := tx.Bucket([]byte(f.bucket))
 		if f.plain != nil {
-			if err := bucket.Put([]byte(f.key), s.encode(f.bucket, f.key, f.plain)); err != nil {
+			err := bucket.Put([]byte(f.key), s.encode(f.bucket, f.key, f.plain))
+			if err == nil {
+				err = tx.Bucket([]byte(bucketSchema)).Put([]byte(keyCompactDue), []byte("1"))
+			}
+			if err != nil {
 				return err
 			}
 			continue

@@ -71,6 +71,24 @@ func TestSecretThatWasStoredWithoutAKeyIsSealedWhenThereIsOne(t *testing.T) {
 	put(t, s, "pods", "c", "1")
 }
 
+func TestPowerCutWhileSecretsAreSealedLeavesNoneOpen(t *testing.T) {
+	path := storePath(t)
+	s := mustOpen(t, path, config())
+	put(t, s, "secrets", "a", hidden)
+	require.NoError(t, s.Close())
+	require.NoError(t, mustOpen(t, path, config()).Close())
+	require.NoError(t, store.SealOnly(path, sealed("k")))
+	require.Equal(t, []string{"meta.db", "meta.db.good"}, lies(t, path), "they are in free pages")
+
+	s = mustOpen(t, path, sealed("k"))
+	assert.Equal(t, hidden, contentOf(t, s, "secrets/a"))
+	assert.Empty(t, lies(t, path))
+	require.NoError(t, s.Close())
+	before := read(t, path)
+	require.NoError(t, mustOpen(t, path, sealed("k")).Close())
+	assert.True(t, bytes.Equal(before, read(t, path)), "it is done once")
+}
+
 func TestSecretOfAnotherKeyCountsAsMissingAndStays(t *testing.T) {
 	path := storePath(t)
 	s := mustOpen(t, path, sealed("k"))
