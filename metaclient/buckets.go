@@ -1,8 +1,6 @@
 package metaclient
 
 import (
-	"strings"
-
 	"github.com/edged-project/edged/metaclient/internal/store"
 )
 
@@ -29,8 +27,7 @@ func buckets() []store.Bucket {
 			return err
 		}},
 		{Name: bucketOutbox, Check: func(key string, value []byte) error {
-			kind, rest, _ := strings.Cut(key, "/")
-			_, err := decodeReport(topic{kind, rest}, value)
+			_, err := decodeReport(topicOf(key), value)
 			return err
 		}},
 	}

@@ -3,6 +3,7 @@ package metaclient_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -103,6 +105,31 @@ func TestReportHasADeadlineAndIsRetried(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, []time.Duration{10 * time.Second, 10 * time.Second}, waits)
 		assert.Zero(t, c.Health().Unsent)
+	})
+}
+
+func TestReportsThatWaitAreBoundedInTheFileAsWell(t *testing.T) {
+	path := storePath(t)
+	synctest.Test(t, func(t *testing.T) {
+		up := newFakeUpstream()
+		busy := func(context.Context, *corev1.Event) error { return errors.New("busy") }
+		c := mustOpen(t, path, eventUpstream{up, busy}, metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		require.NoError(t, up.deliver(pod("a")))
+		for i := range 1500 {
+			require.NoError(t, c.ReportEvent(t.Context(), event(fmt.Sprint("a.", i), 1)))
+			if i%100 == 0 {
+				time.Sleep(10 * time.Second)
+			}
+		}
+		require.NoError(t, c.Flush(t.Context()))
+		assert.Equal(t, 1000, c.Health().Unsent)
+		assert.Equal(t, 500, c.Health().Dropped)
+	})
+	editStore(t, path, func(tx *bolt.Tx) error {
+		assert.Equal(t, 1000, tx.Bucket([]byte("outbox")).Stats().KeyN)
+		return nil
 	})
 }
 

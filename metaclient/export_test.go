@@ -32,3 +32,17 @@ func Breakable(c *Client) (failWith func(err error)) {
 		b.err.Store(&err)
 	}
 }
+
+// slow is a store whose writes begin late.
+type slow struct {
+	store.Store
+	before func()
+}
+
+func (s slow) Update(plan func(r store.Reader) []store.Change) error {
+	s.before()
+	return s.Store.Update(plan)
+}
+
+// BeforeWrites calls f before each write of c's store. Call it before Run.
+func BeforeWrites(c *Client, f func()) { c.store = slow{c.store, f} }

@@ -51,13 +51,12 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 	set, rejected := accept(d.pods)
 	in.report(rejected)
 	behind := in.gather(ctx, set)
-	statuses := c.outbox.statuses()
 	var whole storedSet
 	err := c.update(func(r store.Reader) []store.Change {
 		whole = withKept(r, set, func(uid types.UID) bool {
 			return !d.complete && !d.from.delivered[uid] || isRejected(rejected, uid)
 		})
-		return planSet(r, whole, behind, statuses)
+		return planSet(r, whole, behind, c.outbox.statuses())
 	})
 	if err != nil {
 		return fmt.Errorf("store a set of %d pods: %w", len(set), err)

@@ -3,7 +3,6 @@ package metaclient
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"go.uber.org/zap"
 	"k8s.io/apimachinery/pkg/types"
@@ -24,14 +23,22 @@ func (c *Client) Flush(ctx context.Context) error {
 	return c.flush()
 }
 
-// flush writes all reports that are not stored in one commit.
+// flush writes all reports that are not stored in one commit, and drops from the file
+// what there is no report of any more. It takes what is newest when it is its turn
+// to write: two may flush at the same time.
 func (c *Client) flush() error {
-	reports := c.outbox.unstored()
-	if len(reports) == 0 {
+	if len(c.outbox.unstored()) == 0 {
 		return nil
 	}
+	var reports []report
 	err := c.update(func(r store.Reader) []store.Change {
 		var changes []store.Change
+		r.Each(bucketOutbox, func(key string, _ []byte) {
+			if !c.outbox.has(topicOf(key)) {
+				changes = append(changes, store.Change{Bucket: bucketOutbox, Key: key})
+			}
+		})
+		reports = c.outbox.unstored()
 		for _, report := range reports {
 			changes = append(changes, planReport(r, report)...)
 		}
@@ -105,15 +112,15 @@ func (c *Client) reload() error {
 	var found []report
 	err = c.store.View(func(r store.Reader) error {
 		r.Each(bucketOutbox, func(key string, value []byte) {
-			kind, rest, _ := strings.Cut(key, "/")
-			report, err := decodeReport(topic{kind, rest}, value)
+			topic := topicOf(key)
+			report, err := decodeReport(topic, value)
 			if err != nil {
 				c.log.Error("stored report is unreadable", zap.String("report", key), zap.Error(err))
 				return
 			}
-			if kind == reportStatus {
+			if topic.kind == reportStatus {
 				for _, pod := range pods {
-					if pod.UID == types.UID(rest) {
+					if pod.UID == types.UID(topic.key) {
 						report.pod = pod
 					}
 				}

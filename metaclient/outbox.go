@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +29,12 @@ const (
 )
 
 func (t topic) String() string { return t.kind + "/" + t.key }
+
+// topicOf is the other way round.
+func topicOf(key string) topic {
+	kind, rest, _ := strings.Cut(key, "/")
+	return topic{kind, rest}
+}
 
 // report is the newest word on its topic.
 type report struct {
@@ -129,6 +136,12 @@ func (o *outbox) sent(r report, acknowledged bool) {
 		now.unsent, now.dirty = false, true
 		hint(o.toStore)
 	}
+}
+
+func (o *outbox) has(t topic) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.reports[t] != nil
 }
 
 // unstored returns the reports that the store does not know, oldest first.

@@ -393,6 +393,26 @@ func TestAcknowledgedReportIsNotSentAgainAfterARestart(t *testing.T) {
 	}
 }
 
+func TestNewerReportIsNotOverwrittenByAnOlderFlush(t *testing.T) {
+	path := storePath(t)
+	fill(t, path, pod("a"))
+	c := mustOpen(t, path, watchFunc(silent), metaclient.Config{})
+	flushed := false
+	metaclient.BeforeWrites(c, func() {
+		if flushed {
+			return
+		}
+		flushed = true // the first flush has looked what there is, and has not written it
+		require.NoError(t, c.ReportPodStatus(t.Context(), restarted("a", 2)))
+		require.NoError(t, c.Flush(t.Context()))
+	})
+	require.NoError(t, c.ReportPodStatus(t.Context(), restarted("a", 1)))
+	require.NoError(t, c.Flush(t.Context()))
+	pods, err := c.Pods(t.Context())
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, pods[0].Status.ContainerStatuses[0].RestartCount)
+}
+
 func TestUpstreamHearsOfAStatusThatTheDiskRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := newFakeUpstream()
