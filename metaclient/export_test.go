@@ -1,6 +1,8 @@
 package metaclient
 
 import (
+	"bytes"
+	"slices"
 	"sync/atomic"
 
 	"github.com/edged-project/edged/metaclient/internal/store"
@@ -12,11 +14,22 @@ type breakable struct {
 	err atomic.Pointer[error]
 }
 
-func (b *breakable) Update(plan func(r store.Reader) []store.Change) error {
-	if err := b.err.Load(); err != nil {
-		return *err
+func (b *breakable) Update(plan func(r store.Reader) []store.Change) (changed bool, err error) {
+	broken := b.err.Load()
+	if broken == nil {
+		return b.Store.Update(plan)
 	}
-	return b.Store.Update(plan)
+	wanted := false
+	err = b.View(func(r store.Reader) error {
+		wanted = slices.ContainsFunc(plan(r), func(c store.Change) bool {
+			return !bytes.Equal(r.Get(c.Bucket, c.Key), c.Value)
+		})
+		return nil
+	})
+	if wanted {
+		err = *broken
+	}
+	return false, err // what writes nothing does not fail
 }
 
 // Breakable returns what makes the writes of c's store fail, or succeed again when
@@ -39,7 +52,7 @@ type slow struct {
 	before func()
 }
 
-func (s slow) Update(plan func(r store.Reader) []store.Change) error {
+func (s slow) Update(plan func(r store.Reader) []store.Change) (changed bool, err error) {
 	s.before()
 	return s.Store.Update(plan)
 }

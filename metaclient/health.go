@@ -135,9 +135,12 @@ func (l *link) wrote(err error) (before error) {
 var errNotStored = errors.New("cannot be stored")
 
 // update writes to the store and keeps the condition that Health shows. It logs
-// the first failure and the recovery.
-func (c *Client) update(plan func(r store.Reader) []store.Change) error {
-	err := c.store.Update(plan)
+// the first failure and the recovery. That nothing had to be written is no recovery.
+func (c *Client) update(plan func(r store.Reader) []store.Change) (changed bool, err error) {
+	changed, err = c.store.Update(plan)
+	if err == nil && !changed {
+		return false, nil
+	}
 	switch before := c.link.wrote(err); {
 	case err != nil && before == nil:
 		c.log.Error("store cannot be written, will retry", zap.Error(err))
@@ -145,7 +148,7 @@ func (c *Client) update(plan func(r store.Reader) []store.Change) error {
 		c.log.Info("store can be written again")
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", errNotStored, err)
+		return false, fmt.Errorf("%w: %w", errNotStored, err)
 	}
-	return nil
+	return true, nil
 }

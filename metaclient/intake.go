@@ -52,7 +52,7 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 	in.report(rejected)
 	behind := in.gather(ctx, set)
 	var whole storedSet
-	err := c.update(func(r store.Reader) []store.Change {
+	_, err := c.update(func(r store.Reader) []store.Change {
 		whole = withKept(r, set, func(uid types.UID) bool {
 			return !d.complete && !d.from.delivered[uid] || isRejected(rejected, uid)
 		})

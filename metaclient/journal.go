@@ -31,7 +31,7 @@ func (c *Client) flush() error {
 		return nil
 	}
 	var reports []report
-	err := c.update(func(r store.Reader) []store.Change {
+	_, err := c.update(func(r store.Reader) []store.Change {
 		var changes []store.Change
 		r.Each(bucketOutbox, func(key string, _ []byte) {
 			if !c.outbox.has(topicOf(key)) {

@@ -64,7 +64,7 @@ func (c *Client) Release(ctx context.Context, uid types.UID) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := c.update(func(r store.Reader) []store.Change { return planRelease(r, uid) })
+	_, err := c.update(func(r store.Reader) []store.Change { return planRelease(r, uid) })
 	if err != nil {
 		return fmt.Errorf("release pod %s: %w", uid, err)
 	}

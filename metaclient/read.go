@@ -155,5 +155,6 @@ func (c *Client) keep(ref Ref, a answer, tell bool) error {
 		return c.apply(ref, plan)
 	}
 	c.wanted.met(ref)
-	return c.update(plan)
+	_, err := c.update(plan)
+	return err
 }

@@ -62,7 +62,7 @@ func (c *Client) ServiceAccountToken(ctx context.Context, namespace, name string
 	case err != nil:
 		return nil, err
 	}
-	_ = c.update(func(store.Reader) []store.Change {
+	_, _ = c.update(func(store.Reader) []store.Change {
 		return []store.Change{{Bucket: bucketTokens, Key: t.key(), Value: value}}
 	})
 	return decodeToken(value)

@@ -1,12 +1,10 @@
 package metaclient
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -108,7 +106,7 @@ func (w *wanted) unknown() []Ref {
 // tidy drops what no stored pod leads to any more, and looks anew at what they lead
 // to.
 func (c *Client) tidy() error {
-	err := c.update(func(r store.Reader) []store.Change { return planSweep(r, storedPods(r), behind{}) })
+	_, err := c.update(func(r store.Reader) []store.Change { return planSweep(r, storedPods(r), behind{}) })
 	return errors.Join(err, c.want())
 }
 
@@ -281,14 +279,7 @@ func (c *Client) refresh(ctx context.Context, refs []Ref, force bool) misses {
 // apply stores what plan says of an object, and tells of it if that is something
 // new.
 func (c *Client) apply(ref Ref, plan func(r store.Reader) []store.Change) error {
-	changed := false
-	err := c.update(func(r store.Reader) []store.Change {
-		changes := plan(r)
-		changed = slices.ContainsFunc(changes, func(ch store.Change) bool {
-			return !bytes.Equal(r.Get(ch.Bucket, ch.Key), ch.Value)
-		})
-		return changes
-	})
+	changed, err := c.update(plan)
 	if err != nil {
 		return fmt.Errorf("store %s: %w", ref, err)
 	}

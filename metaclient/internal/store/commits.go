@@ -4,6 +4,10 @@ import "sync"
 
 type planner = func(r Reader) []Change
 
+// writer commits the changes of all plans, or none, and says which plans changed
+// something.
+type writer = func(plans []planner) (changed []bool, err error)
+
 // commits lets updates that come at the same time share a commit: the first one
 // to come writes, also for those who come while it does.
 type commits struct {
@@ -13,13 +17,14 @@ type commits struct {
 }
 
 type update struct {
-	plan planner
-	done chan struct{} // closed when err is set
-	err  error
+	plan    planner
+	done    chan struct{} // closed when the rest is set
+	changed bool
+	err     error
 }
 
 // do returns when plan is part of a commit that write has made.
-func (c *commits) do(plan planner, write func(plans []planner) error) error {
+func (c *commits) do(plan planner, write writer) (changed bool, err error) {
 	u := &update{plan: plan, done: make(chan struct{})}
 	c.mu.Lock()
 	c.waiting = append(c.waiting, u)
@@ -32,7 +37,7 @@ func (c *commits) do(plan planner, write func(plans []planner) error) error {
 		}
 	}
 	<-u.done
-	return u.err
+	return u.changed, u.err
 }
 
 // next takes all who wait, and lets the next comer write if there is nobody.
@@ -45,14 +50,14 @@ func (c *commits) next() []*update {
 	return batch
 }
 
-func settle(batch []*update, write func(plans []planner) error) {
+func settle(batch []*update, write writer) {
 	plans := make([]planner, len(batch))
 	for i, u := range batch {
 		plans[i] = u.plan
 	}
-	err := write(plans)
-	for _, u := range batch {
-		u.err = err
+	changed, err := write(plans)
+	for i, u := range batch {
+		u.changed, u.err = changed[i], err
 		close(u.done)
 	}
 }

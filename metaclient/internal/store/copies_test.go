@@ -26,12 +26,12 @@ func fillAndFree(t *testing.T, s store.Store) {
 	for i := range 20 {
 		put(t, s, "pods", strconv.Itoa(i), strings.Repeat("x", 100_000))
 	}
-	require.NoError(t, s.Update(func(store.Reader) (changes []store.Change) {
+	update(t, s, func(store.Reader) (changes []store.Change) {
 		for i := range 20 {
 			changes = append(changes, store.Change{Bucket: "pods", Key: strconv.Itoa(i)})
 		}
 		return changes
-	}))
+	})
 }
 
 func size(t *testing.T, path string) int64 {

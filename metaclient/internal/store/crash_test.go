@@ -58,7 +58,7 @@ func TestWhatWasAcknowledgedIsThereAfterACrashAtAnyWrite(t *testing.T) {
 			}
 			for _, change := range script {
 				acknowledged, before := content(t, s), read(t, path)
-				require.NoError(t, s.Update(func(store.Reader) []store.Change { return []store.Change{change} }))
+				update(t, s, func(store.Reader) []store.Change { return []store.Change{change} })
 				next, after := content(t, s), read(t, path)
 				crashes(before, after, func(where string, left []byte) {
 					points++

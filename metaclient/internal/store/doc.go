@@ -2,7 +2,7 @@
 // or bad flash costs as little as it can.
 //
 //	s, err := store.Open(path, store.Config{Buckets: []store.Bucket{{Name: "pods"}, {Name: "secrets", Secret: true}}, Key: key})
-//	err = s.Update(func(r store.Reader) []store.Change {
+//	changed, err := s.Update(func(r store.Reader) []store.Change {
 //		return []store.Change{{Bucket: "pods", Key: "uid", Value: value}}
 //	})
 //	err = s.View(func(r store.Reader) error { value = bytes.Clone(r.Get("pods", "uid")); return nil })

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
@@ -27,14 +28,14 @@ func (s *File) View(read func(r Reader) error) error {
 }
 
 // Update implements Store.
-func (s *File) Update(plan func(r Reader) []Change) error {
+func (s *File) Update(plan func(r Reader) []Change) (changed bool, err error) {
 	wanted := false
-	err := s.View(func(r Reader) error {
+	err = s.View(func(r Reader) error {
 		wanted = len(effective(r, plan(r))) > 0
 		return nil
 	})
 	if err != nil || !wanted {
-		return err
+		return false, err
 	}
 	return s.commits.do(plan, s.commit)
 }
@@ -42,28 +43,30 @@ func (s *File) Update(plan func(r Reader) []Change) error {
 // errUnchanged rolls a transaction back that would write what is there already.
 var errUnchanged = errors.New("nothing to write")
 
-// commit makes the changes of all plans, each on top of those before it.
-func (s *File) commit(plans []planner) error {
+// commit makes the changes of all plans, each on top of those before it, and says
+// which of them changed something.
+func (s *File) commit(plans []planner) ([]bool, error) {
+	changed := make([]bool, len(plans))
 	err := guard(func() error {
 		return s.db.Update(func(tx *bolt.Tx) error {
-			r, written := txReader{tx, s}, 0
-			for _, plan := range plans {
+			r := txReader{tx, s}
+			for i, plan := range plans {
 				changes := effective(r, plan(r))
 				if err := s.write(tx, changes); err != nil {
 					return err
 				}
-				written += len(changes)
+				changed[i] = len(changes) > 0
 			}
-			if written == 0 {
+			if !slices.Contains(changed, true) {
 				return errUnchanged
 			}
 			return nil
 		})
 	})
-	if errors.Is(err, errUnchanged) {
-		return nil
+	if err != nil && !errors.Is(err, errUnchanged) {
+		return make([]bool, len(plans)), err
 	}
-	return err
+	return changed, nil
 }
 
 func (s *File) write(tx *bolt.Tx, changes []Change) error {

@@ -56,11 +56,11 @@ func countForever(t *testing.T, path string) {
 	require.NoError(t, err)
 	for {
 		n := 0
-		require.NoError(t, s.Update(func(r store.Reader) []store.Change {
+		update(t, s, func(r store.Reader) []store.Change {
 			n = len(r.Get("pods", "counter")) + 1
 			value := []byte(strings.Repeat("x", n))
 			return []store.Change{{Bucket: "pods", Key: "counter", Value: value}, {Bucket: "secrets", Key: "counter", Value: value}}
-		}))
+		})
 		fmt.Println(n)
 	}
 }

@@ -60,7 +60,7 @@ func TestSecretThatWasStoredWithoutAKeyIsSealedWhenThereIsOne(t *testing.T) {
 	s := mustOpen(t, path, config())
 	put(t, s, "secrets", "a", hidden)
 	put(t, s, "secrets", "b", hidden)
-	require.NoError(t, s.Update(func(store.Reader) []store.Change { return []store.Change{{Bucket: "secrets", Key: "b"}} }))
+	update(t, s, func(store.Reader) []store.Change { return []store.Change{{Bucket: "secrets", Key: "b"}} })
 	require.NoError(t, s.Close())
 	require.NoError(t, mustOpen(t, path, config()).Close())
 	require.Equal(t, []string{"meta.db", "meta.db.good"}, lies(t, path), "the test can fail")

@@ -33,9 +33,10 @@ type Store interface {
 	// Update makes the changes that plan asks for, all or none, and returns when
 	// they are durable. plan must be pure and may be asked more than once: first on
 	// a plain view, and again with writers shut out only if it wants something to
-	// change. So an update that changes nothing writes nothing. Updates that come
-	// while another is being written share the next commit.
-	Update(plan func(r Reader) []Change) error
+	// change. So an update that changes nothing writes nothing, and says nothing of
+	// whether it could. Updates that come while another is being written share the
+	// next commit.
+	Update(plan func(r Reader) []Change) (changed bool, err error)
 	// Close is idempotent. What is called later fails.
 	Close() error
 }

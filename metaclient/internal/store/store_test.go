@@ -38,11 +38,18 @@ func mustOpen(t testing.TB, path string, cfg store.Config) store.Store {
 	return s
 }
 
+func update(t testing.TB, s store.Store, plan func(r store.Reader) []store.Change) (changed bool) {
+	t.Helper()
+	changed, err := s.Update(plan)
+	require.NoError(t, err)
+	return changed
+}
+
 func put(t testing.TB, s store.Store, bucket, key, value string) {
 	t.Helper()
-	require.NoError(t, s.Update(func(store.Reader) []store.Change {
+	update(t, s, func(store.Reader) []store.Change {
 		return []store.Change{{Bucket: bucket, Key: key, Value: []byte(value)}}
-	}))
+	})
 }
 
 // content is all that a store holds, by "bucket/key".
@@ -74,8 +81,10 @@ func (m *memory) View(read func(r store.Reader) error) error {
 	return read(m)
 }
 
-func (m *memory) Update(plan func(r store.Reader) []store.Change) error {
-	return m.View(func(r store.Reader) error {
+func (m *memory) Update(plan func(r store.Reader) []store.Change) (changed bool, err error) {
+	err = m.View(func(r store.Reader) error {
+		before := maps.Clone(m.values)
+		defer func() { changed = !maps.EqualFunc(before, m.values, bytes.Equal) }()
 		for _, c := range plan(r) {
 			if c.Value == nil {
 				delete(m.values, c.Bucket+"/"+c.Key)
@@ -85,6 +94,7 @@ func (m *memory) Update(plan func(r store.Reader) []store.Change) error {
 		}
 		return nil
 	})
+	return changed, err
 }
 
 func (m *memory) Close() error {
@@ -117,11 +127,11 @@ func TestStoresKeepWhatWasWritten(t *testing.T) {
 		put(t, s, "secrets", "a", "2")
 		put(t, s, "pods", "a", "3")
 		put(t, s, "pods", "b", "4")
-		require.NoError(t, s.Update(func(r store.Reader) []store.Change {
+		update(t, s, func(r store.Reader) []store.Change {
 			assert.Equal(t, "3", string(r.Get("pods", "a")))
 			assert.Nil(t, r.Get("pods", "none"))
 			return []store.Change{{Bucket: "pods", Key: "a"}, {Bucket: "pods", Key: "never was"}, {Bucket: "secrets", Key: "b", Value: []byte("5")}}
-		}))
+		})
 		assert.Equal(t, map[string]string{"pods/b": "4", "secrets/a": "2", "secrets/b": "5"}, content(t, s))
 	})
 }
@@ -138,7 +148,8 @@ func TestClosedStoresFail(t *testing.T) {
 		require.NoError(t, s.Close())
 		require.NoError(t, s.Close())
 		require.Error(t, s.View(func(store.Reader) error { return nil }))
-		require.Error(t, s.Update(func(store.Reader) []store.Change { return nil }))
+		_, err := s.Update(func(store.Reader) []store.Change { return nil })
+		require.Error(t, err)
 	})
 }
 
@@ -148,7 +159,7 @@ func TestStoresTakeUpdatesFromAllSides(t *testing.T) {
 		for w := range 8 {
 			writers.Go(func() {
 				for range 10 {
-					err := s.Update(func(r store.Reader) []store.Change {
+					changed, err := s.Update(func(r store.Reader) []store.Change {
 						n := len(r.Get("pods", "counter"))
 						return []store.Change{
 							{Bucket: "pods", Key: "counter", Value: bytes.Repeat([]byte("x"), n+1)},
@@ -156,6 +167,7 @@ func TestStoresTakeUpdatesFromAllSides(t *testing.T) {
 						}
 					})
 					assert.NoError(t, err)
+					assert.True(t, changed)
 				}
 			})
 		}
@@ -188,9 +200,8 @@ func TestFileIsAsItsModel(t *testing.T) {
 				}
 				changes = append(changes, c)
 			}
-			for _, s := range []store.Store{model, file} {
-				require.NoError(t, s.Update(func(store.Reader) []store.Change { return changes }))
-			}
+			plan := func(store.Reader) []store.Change { return changes }
+			require.Equal(t, update(t, model, plan), update(t, file, plan))
 			require.Equal(t, content(t, model), content(t, file))
 		}
 		require.NoError(t, file.Close())
@@ -204,7 +215,7 @@ func TestWhatChangesNothingWritesNothing(t *testing.T) {
 	before := read(t, path)
 	for range 10 {
 		put(t, s, "secrets", "a", "1")
-		require.NoError(t, s.Update(func(store.Reader) []store.Change { return []store.Change{{Bucket: "pods", Key: "none"}} }))
+		update(t, s, func(store.Reader) []store.Change { return []store.Change{{Bucket: "pods", Key: "none"}} })
 	}
 	assert.True(t, bytes.Equal(before, read(t, path)))
 }
