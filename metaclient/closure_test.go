@@ -1,6 +1,7 @@
 package metaclient_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -294,7 +295,6 @@ func TestResyncAsksForEverythingAndBelievesIt(t *testing.T) {
 		restored.ResourceVersion = "3"
 		up.instead.Store(restored)
 		require.NoError(t, c.Resync(t.Context()))
-		synctest.Wait()
 		assert.Len(t, rec.all(), before+1, "pods, too")
 		cm, err := c.ConfigMap(t.Context(), "default", "c")
 		require.NoError(t, err)
@@ -307,6 +307,78 @@ func TestResyncAsksForEverythingAndBelievesIt(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.ErrorIs(t, c.Resync(t.Context()), metaclient.ErrOffline)
+	})
+}
+
+func TestResyncBelievesWhatIsOlder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := func(name, version, image string) *corev1.Pod {
+			p := uses(name, "c", "")
+			p.ResourceVersion, p.Spec.Containers[0].Image = version, image
+			return p
+		}
+		up := &silentSet{fakeUpstream: newFakeUpstream(), cloud: metatest.New()}
+		for range 9 {
+			up.cloud.Put(configMap("c", "1"))
+		}
+		c := mustOpen(t, storePath(t), up, metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		images := func() (images []string) {
+			pods, err := c.Pods(t.Context())
+			require.NoError(t, err)
+			for _, p := range pods {
+				images = append(images, p.Spec.Containers[0].Image)
+			}
+			return images
+		}
+		require.NoError(t, up.deliver(at("a", "10", "new"), at("b", "10", "same")))
+		up.cloud.Delete(configMapRef("c"))
+		done := make(chan error, 1)
+		go func() { done <- c.Resync(t.Context()) }()
+		synctest.Wait()
+		require.NoError(t, up.deliver(at("a", "5", "old"), at("b", "5", "same")))
+		require.NoError(t, <-done)
+		assert.Equal(t, []string{"old", "same"}, images())
+
+		require.NoError(t, up.deliver(at("a", "7", "newer"), at("b", "7", "changed")))
+		assert.Equal(t, []string{"newer", "changed"}, images())
+		require.NoError(t, up.deliver(at("a", "6", "late"), at("b", "7", "changed")))
+		assert.Equal(t, []string{"newer", "changed"}, images(), "that is not the Resync's")
+		made := configMap("c", "made anew")
+		made.ResourceVersion = "8"
+		require.NoError(t, up.sink.Object(t.Context(), made))
+		up.cloud.Hang()
+		cm, err := c.ConfigMap(t.Context(), "default", "c")
+		require.NoError(t, err)
+		assert.Equal(t, "made anew", cm.Data["key"])
+	})
+}
+
+func TestResyncWaitsForTheSetOfItsOwnWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		watches := 0
+		c := mustOpen(t, storePath(t), sinkFunc(func(ctx context.Context, sink metaclient.Sink) error {
+			watches++
+			if watches == 1 {
+				require.NoError(t, sink.Pods(ctx, []*corev1.Pod{pod("a")}))
+				<-ctx.Done() // and a set was on its way
+				return sink.Pods(context.WithoutCancel(ctx), []*corev1.Pod{pod("a")})
+			}
+			time.Sleep(time.Second)
+			p := pod("a")
+			p.Spec.Containers[0].Image = "of the second watch"
+			require.NoError(t, sink.Pods(ctx, []*corev1.Pod{p}))
+			<-ctx.Done()
+			return nil
+		}), metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		time.Sleep(time.Second)
+		require.NoError(t, c.Resync(t.Context()))
+		pods, err := c.Pods(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "of the second watch", pods[0].Spec.Containers[0].Image)
 	})
 }
 

@@ -48,7 +48,7 @@ type link struct {
 	mu      sync.Mutex // guards the rest
 	now     Health
 	waiting chan struct{} // closed at the next change of Connected; made when wanted
-	set     chan struct{} // closed at the next set; made when wanted
+	set     chan struct{} // closed at the first set of a new Watch; made when wanted
 }
 
 func (l *link) health() Health {
@@ -102,7 +102,7 @@ func (l *link) state() (connected bool, changed <-chan struct{}) {
 	return l.now.Connected, l.waiting
 }
 
-// took notes that a complete set is in the store.
+// took notes that the set that nextSet waits for is in the store and handed on.
 func (l *link) took() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,7 +112,8 @@ func (l *link) took() {
 	}
 }
 
-// nextSet is closed when the next complete set is in the store.
+// nextSet is closed when the first set of a Watch that begins from now on is in the
+// store and handed on.
 func (l *link) nextSet() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -120,6 +121,13 @@ func (l *link) nextSet() <-chan struct{} {
 		l.set = make(chan struct{})
 	}
 	return l.set
+}
+
+// awaited reports whether somebody waits for the set of a Watch that begins now.
+func (l *link) awaited() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.set != nil
 }
 
 // wrote notes how a write went and returns what it was before.

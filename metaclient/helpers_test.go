@@ -63,6 +63,11 @@ func (w watchFunc) Watch(ctx context.Context, sink metaclient.Sink) error {
 	return w(ctx, func(pods []*corev1.Pod) error { return sink.Pods(ctx, pods) })
 }
 
+// sinkFunc is one, too.
+type sinkFunc func(ctx context.Context, sink metaclient.Sink) error
+
+func (f sinkFunc) Watch(ctx context.Context, sink metaclient.Sink) error { return f(ctx, sink) }
+
 func silent(ctx context.Context, _ func([]*corev1.Pod) error) error {
 	<-ctx.Done()
 	return nil

@@ -56,7 +56,7 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 		whole = withKept(r, set, func(uid types.UID) bool {
 			return !d.complete && !d.from.delivered[uid] || isRejected(rejected, uid)
 		})
-		return planSet(r, whole, behind, c.outbox.statuses())
+		return planSet(r, whole, behind, c.outbox.statuses(), d.from.force)
 	})
 	if err != nil {
 		return fmt.Errorf("store a set of %d pods: %w", len(set), err)
@@ -68,8 +68,14 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 	if err := c.want(); err != nil {
 		return err
 	}
-	c.link.took()
-	return c.handOn(ctx, true)
+	if err := c.handOn(ctx, true); err != nil {
+		return err
+	}
+	if d.from.force {
+		d.from.force = false
+		c.link.took()
+	}
+	return nil
 }
 
 // behind is what the upstream said of what a set of pods refers to.
@@ -267,8 +273,9 @@ func withKept(r store.Reader, set storedSet, keeps func(uid types.UID) bool) sto
 
 // planSet makes the store hold exactly set and what is behind it. A pod that left
 // takes its status along: should the same UID come back, it is to start afresh.
-// statuses are what the node reported and has not stored yet.
-func planSet(r store.Reader, set storedSet, behind behind, statuses map[types.UID]corev1.PodStatus) []store.Change {
+// statuses are what the node reported and has not stored yet. force is to believe
+// pods even if their versions are older.
+func planSet(r store.Reader, set storedSet, behind behind, statuses map[types.UID]corev1.PodStatus, force bool) []store.Change {
 	var changes []store.Change
 	for _, bucket := range []string{bucketPods, bucketStatuses} {
 		r.Each(bucket, func(key string, _ []byte) {
@@ -278,7 +285,7 @@ func planSet(r store.Reader, set storedSet, behind behind, statuses map[types.UI
 		})
 	}
 	for uid, p := range set {
-		if !samePod(r.Get(bucketPods, string(uid)), p) {
+		if !samePod(r.Get(bucketPods, string(uid)), p, force) {
 			changes = append(changes, store.Change{Bucket: bucketPods, Key: string(uid), Value: p.pod})
 		}
 		if !p.hasStatus {
@@ -304,8 +311,8 @@ func planSet(r store.Reader, set storedSet, behind behind, statuses map[types.UI
 
 // samePod reports whether what is stored may stay: it is the same but for its
 // version, which rises with each status that the node itself reports, or it is
-// newer.
-func samePod(stored []byte, p storedPod) bool {
+// newer and force does not want what is older.
+func samePod(stored []byte, p storedPod, force bool) bool {
 	if stored == nil {
 		return false
 	}
@@ -317,7 +324,7 @@ func samePod(stored []byte, p storedPod) bool {
 		return false
 	}
 	if older(p.version, known.ResourceVersion) {
-		return true
+		return !force
 	}
 	given.ResourceVersion = known.ResourceVersion
 	same, err := encodePod(&given)

@@ -114,7 +114,7 @@ type answer struct {
 // was delivered while the question was under way.
 func planAnswer(r store.Reader, ref Ref, a answer) []store.Change {
 	known, raw, ok := storedRecord(r, ref)
-	if a.Absent && ok {
+	if a.Absent && ok && !a.force {
 		a.Version = known.Version
 	}
 	overtaken := !bytes.Equal(raw, a.before) && !older(known.Version, a.Version)

@@ -16,26 +16,29 @@ import (
 type sink struct {
 	client     *Client
 	deliveries chan<- delivery
-	delivered  map[types.UID]bool // the pods of all its sets; Run's goroutine owns it
+
+	// Run's goroutine owns these.
+	delivered map[types.UID]bool // the pods of all its sets
+	force     bool               // believe its first set even if versions are older: Resync waits for it
 }
 
 // delivery is one set on its way from the upstream's goroutine to Run's.
 type delivery struct {
-	from     sink
+	from     *sink
 	pods     []*corev1.Pod
 	complete bool
 	taken    chan<- error
 }
 
 // Pods implements Sink.
-func (s sink) Pods(ctx context.Context, pods []*corev1.Pod) error { return s.deliver(ctx, pods, true) }
+func (s *sink) Pods(ctx context.Context, pods []*corev1.Pod) error { return s.deliver(ctx, pods, true) }
 
 // PodsSoFar implements Sink.
-func (s sink) PodsSoFar(ctx context.Context, pods []*corev1.Pod) error {
+func (s *sink) PodsSoFar(ctx context.Context, pods []*corev1.Pod) error {
 	return s.deliver(ctx, pods, false)
 }
 
-func (s sink) deliver(ctx context.Context, pods []*corev1.Pod, complete bool) error {
+func (s *sink) deliver(ctx context.Context, pods []*corev1.Pod, complete bool) error {
 	taken := make(chan error, 1)
 	select {
 	case s.deliveries <- delivery{s, pods, complete, taken}:
@@ -47,7 +50,7 @@ func (s sink) deliver(ctx context.Context, pods []*corev1.Pod, complete bool) er
 }
 
 // Object implements Sink.
-func (s sink) Object(ctx context.Context, object metav1.Object) error {
+func (s *sink) Object(ctx context.Context, object metav1.Object) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -69,7 +72,7 @@ func (s sink) Object(ctx context.Context, object metav1.Object) error {
 }
 
 // Gone implements Sink.
-func (s sink) Gone(ctx context.Context, ref Ref, resourceVersion string) error {
+func (s *sink) Gone(ctx context.Context, ref Ref, resourceVersion string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -80,7 +83,7 @@ func (s sink) Gone(ctx context.Context, ref Ref, resourceVersion string) error {
 	return s.push(ref, record{Version: resourceVersion, Absent: true})
 }
 
-func (s sink) push(ref Ref, next record) error {
+func (s *sink) push(ref Ref, next record) error {
 	return s.client.apply(ref, func(r store.Reader) []store.Change { return planPush(r, ref, next) })
 }
 

@@ -58,7 +58,8 @@ func (c *Client) watchOnce(ctx context.Context, deliveries chan<- delivery) erro
 	watchCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ended := make(chan error, 1)
-	go func() { ended <- c.upstream.Watch(watchCtx, sink{c, deliveries, map[types.UID]bool{}}) }()
+	sink := &sink{client: c, deliveries: deliveries, delivered: map[types.UID]bool{}, force: c.link.awaited()}
+	go func() { ended <- c.upstream.Watch(watchCtx, sink) }()
 	for {
 		select {
 		case err := <-ended:
