@@ -148,13 +148,13 @@ func (c *Client) question(ctx context.Context, ref Ref) (a answer, err error) {
 	return a, nil
 }
 
-// keep stores an answer. If it is news to others, too, they are told.
-func (c *Client) keep(ref Ref, a answer, tell bool) error {
+// keep stores an answer. It is news to others, too, if they have been told that there
+// is no such object, or that it cannot be had.
+func (c *Client) keep(ref Ref, a answer, known bool) error {
 	plan := func(r store.Reader) []store.Change { return planAnswer(r, ref, a) }
-	if tell {
+	if known || c.wanted.lacks(ref) {
 		return c.apply(ref, plan)
 	}
-	c.wanted.met(ref)
 	_, err := c.update(plan)
 	return err
 }

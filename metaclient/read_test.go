@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,6 +159,62 @@ func TestObjectThatAppearsLaterIsFoundThoughNobodyTells(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "1", string(s.Data["key"]))
 		assert.Equal(t, []string{"Secret default/s"}, seen.take(), "others were told that there is none")
+	})
+}
+
+func TestMissingObjectThatAReaderFindsIsToldToTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cloud := metatest.New()
+		claim := metaclient.Ref{Kind: metaclient.KindPersistentVolumeClaim, Namespace: "default", Name: "claim"}
+		disk := metaclient.Ref{Kind: metaclient.KindPersistentVolume, Name: "disk"}
+		p := uses("x", "c", "")
+		p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "claim"},
+		}}}
+		cloud.Put(p, uses("y", "c", ""), configMap("c", "1"), objectFor(claim), objectFor(disk))
+		up := &stubborn{Cloud: cloud}
+		up.refuse.Store(true)
+		var seen changes
+		c := mustOpen(t, storePath(t), up, metaclient.Config{OnObject: seen.onObject})
+		stop := start(t, c)
+		defer stop()
+		time.Sleep(10 * time.Minute)
+		_, err := c.ConfigMap(t.Context(), "default", "c") // on behalf of pod y, which waits then
+		require.ErrorIs(t, err, metaclient.ErrTimeout)
+		up.refuse.Store(false)
+		_, err = c.ConfigMap(t.Context(), "default", "c") // on behalf of pod x
+		require.NoError(t, err)
+		_, err = c.PersistentVolumeClaim(t.Context(), "default", "claim")
+		require.NoError(t, err)
+		assert.Equal(t, []string{"ConfigMap default/c", "PersistentVolumeClaim default/claim"}, seen.take())
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		assert.Positive(t, cloud.Asked(disk), "what it leads to is looked for")
+	})
+}
+
+func TestMissingObjectThatAReaderFindsIsAskedForAgainWhenItCouldNotBeStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cloud := metatest.New()
+		cloud.Put(uses("x", "c", ""), configMap("c", "1"))
+		up := &stubborn{Cloud: cloud}
+		up.refuse.Store(true)
+		c := mustOpen(t, storePath(t), up, metaclient.Config{})
+		failWith := metaclient.Breakable(c)
+		stop := start(t, c)
+		defer stop()
+		time.Sleep(10 * time.Minute)
+		up.refuse.Store(false)
+		failWith(syscall.ENOSPC)
+		_, err := c.ConfigMap(t.Context(), "default", "c")
+		require.NoError(t, err)
+		failWith(nil)
+		time.Sleep(10 * time.Minute)
+		cloud.Cut()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		_, err = c.ConfigMap(t.Context(), "default", "c")
+		require.NoError(t, err)
 	})
 }
 

@@ -59,6 +59,13 @@ func (w *wanted) has(ref Ref) bool {
 	return w.refs[ref] || w.coming[ref]
 }
 
+// lacks reports whether a pod refers to what nothing is known of.
+func (w *wanted) lacks(ref Ref) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unmet[ref]
+}
+
 // met notes that something is known of ref now.
 func (w *wanted) met(ref Ref) {
 	w.mu.Lock()
