@@ -203,7 +203,9 @@ func (s *sink) Object(_ context.Context, o metav1.Object) error {
 func (s *sink) Gone(_ context.Context, ref metaclient.Ref, _ string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.objects[ref] = "gone"
+	if s.objects != nil {
+		s.objects[ref] = "gone"
+	}
 	return s.fail
 }
 
