@@ -31,9 +31,9 @@
 //     boot needs no network. A set that cannot be stored is not handed on; the
 //     upstream is asked again until it can.
 //   - A pod whose objects cannot be had (the upstream does not answer) is handed on
-//     all the same, after Config.ClosureWait, once: what reads the object gets
-//     ErrOffline or ErrTimeout, and can say so in the pod's status. The others do
-//     not wait for it. The object is asked for until it is there, and OnObject tells.
+//     all the same, after Config.ClosureWait: what reads the object gets ErrOffline
+//     or ErrTimeout, and can say so in the pod's status. Its whole set waits so long,
+//     once for each object. That is asked for until it is there, and OnObject tells.
 //   - That an object does not exist is remembered, too, so that a pod with an
 //     optional Secret that nobody made starts offline.
 //   - An upstream that fails, or is silent, never removes a pod: only a complete

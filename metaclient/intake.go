@@ -38,9 +38,9 @@ type rejection struct {
 }
 
 // take stores a set, with all that its pods refer to, and then, only then, hands it
-// on. What cannot be had in time is left out: the pod is handed on all the
-// same and waits for it by itself, and the others do not. That wait is made once
-// for an object, until the upstream was lost and is there again.
+// on. The whole set waits for what is missing, and is handed on without what cannot
+// be had in time: a pod waits for that by itself from then on. That wait is made
+// once for an object, until the upstream was lost and is there again.
 func (in *intake) take(ctx context.Context, d delivery) error {
 	c := in.client
 	c.arrived()
@@ -340,14 +340,8 @@ func planSweep(r store.Reader, set storedSet, behind behind) []store.Change {
 		if kind == KindNode {
 			continue
 		}
-		keys := map[string]bool{}
-		for ref := range wanted {
-			if ref.Kind == kind {
-				keys[ref.key()] = true
-			}
-		}
 		r.Each(kind.resource(), func(key string, _ []byte) {
-			if !keys[key] {
+			if !wanted[refOfKey(kind, key)] {
 				changes = append(changes, store.Change{Bucket: kind.resource(), Key: key})
 			}
 		})

@@ -64,8 +64,9 @@ type Config struct {
 	// many: what a power cut may cost. Negative means not to wait. Default: 5 s.
 	FlushAfter time.Duration
 
-	// ReplayWithin is the time over which nodes spread what they report after the
-	// upstream was lost. Negative means at once. Default: 5 s.
+	// ReplayWithin is the time over which nodes spread what they report when the
+	// upstream is there again, or for the first time after a start. Negative means at
+	// once. Default: 5 s.
 	ReplayWithin time.Duration
 
 	// Key returns the key that secrets and tokens are sealed with in the file, of 32
@@ -170,8 +171,8 @@ func newClient(st store.Store, up Upstream, cfg Config, log *zap.Logger) *Client
 }
 
 // Close stores what has been reported and releases the file. It waits for reads
-// and writes under way, and is idempotent. Call it after Run has returned; methods
-// called later fail.
+// and writes under way, and is idempotent. Call it after Run has returned; what reads
+// or writes the store fails later, and what is reported later is lost.
 func (c *Client) Close() error {
 	err := c.flush()
 	if cerr := c.store.Close(); cerr != nil {
@@ -184,8 +185,6 @@ func (c *Client) Close() error {
 // Config.OnObject, and sends what is reported. It blocks until ctx ends and then
 // returns nil; nothing the upstream does makes it return earlier. Call it once.
 func (c *Client) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	deliveries := make(chan delivery)
 	var others sync.WaitGroup
 	others.Go(func() { c.watch(ctx, deliveries) })

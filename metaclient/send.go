@@ -13,8 +13,8 @@ func (c *Client) takes(r report) bool {
 }
 
 // send hands reports to the upstream until ctx ends: at once while it is there, and
-// after it was lost within Config.ReplayWithin, so that a fleet does not talk in one
-// instant. After a failure it pauses, and goes on with other reports.
+// after a start or a loss within Config.ReplayWithin, so that a fleet does not talk in
+// one instant. After a failure it pauses, and goes on with other reports.
 func (c *Client) send(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {

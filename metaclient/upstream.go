@@ -27,8 +27,8 @@ type Upstream interface {
 	// When Watch cannot go on it returns an error, and is called again after a
 	// pause; it then starts with a complete set anew. It never delivers a set as
 	// complete that it is not sure of: a lost connection is an error and not "no
-	// pods", and Sink.PodsSoFar is for what cannot be read. The node
-	// counts as connected from the first delivery until Watch returns.
+	// pods", and Sink.PodsSoFar is for what cannot be read. The node counts as
+	// connected from the first delivery until Watch returns.
 	Watch(ctx context.Context, sink Sink) error
 }
 
@@ -50,7 +50,9 @@ type Sink interface {
 	PodsSoFar(ctx context.Context, pods []*corev1.Pod) error
 	// Object takes an object that was added or changed: a *corev1.ConfigMap,
 	// Secret, PersistentVolumeClaim, PersistentVolume or Node. An object that no
-	// pod of this node refers to is dropped, so an upstream may deliver them all.
+	// pod of this node refers to is dropped, so an upstream may deliver them all. One
+	// that cannot be asked (Getter) has to deliver pods first, and an object after
+	// each pod that refers to it, or else the object is lost.
 	//
 	// Where objects have a numeric resourceVersion, an older one never replaces a
 	// newer one, so that deliveries may be repeated and come out of order. Versions
@@ -63,7 +65,8 @@ type Sink interface {
 }
 
 // Getter is an optional ability of an Upstream: it can be asked for one object.
-// Without it an object that was never delivered does not exist.
+// Without it an object does not exist that was not delivered after the pods that
+// refer to it.
 type Getter interface {
 	// Get returns the object as it is now, of the type that Sink.Object takes; it is
 	// the caller's. An error for which apierrors.IsNotFound holds says that there is
