@@ -24,6 +24,7 @@ import (
 type intake struct {
 	client   *Client
 	rejected map[rejection]bool // as last reported
+	reminder reminder
 	// What was asked for since the upstream is there.
 	since       time.Time
 	tried       map[Ref]bool
@@ -47,6 +48,7 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 	if since := c.link.health().Since; in.tried == nil || since != in.since {
 		in.since = since
 		in.tried, in.triedTokens = map[Ref]bool{}, map[string]bool{}
+		in.reminder = reminder{c, map[types.UID]said{}}
 	}
 	set, rejected := accept(d.pods)
 	in.report(rejected)
@@ -65,6 +67,9 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 		d.from.delivered[uid] = true
 	}
 	c.outbox.settle(whole)
+	if err := in.reminder.check(whole); err != nil {
+		return err
+	}
 	if err := c.want(); err != nil {
 		return err
 	}

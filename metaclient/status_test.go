@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -391,6 +392,74 @@ func TestAcknowledgedReportIsNotSentAgainAfterARestart(t *testing.T) {
 			require.NoError(t, c.Close())
 		})
 	}
+}
+
+func TestStatusThatTheUpstreamHasLostIsReportedAgain(t *testing.T) {
+	path := storePath(t)
+	synctest.Test(t, func(t *testing.T) {
+		up := newFakeUpstream()
+		var in statusInbox
+		c := mustOpen(t, path, reportingUpstream{up, in.take}, metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		says := func(s corev1.PodStatus) {
+			require.NoError(t, up.deliver(withStatus(pod("a"), s)))
+			time.Sleep(time.Minute)
+			synctest.Wait()
+		}
+		reported := restarted("a", 1).Status
+		lost := corev1.PodStatus{Phase: corev1.PodPending}
+		says(lost)
+		require.NoError(t, c.ReportPodStatus(t.Context(), restarted("a", 1)))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, []string{"a 1"}, in.got())
+
+		in.fail(errors.New("busy"))
+		says(lost)
+		before := readFile(t, path)
+		says(lost)
+		in.fail(nil)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, []string{"a 1", "a 1"}, in.got(), "once")
+		for range 3 {
+			says(lost)
+		}
+		assert.Len(t, in.got(), 2, "an upstream that does not learn is not told without end")
+		unchanged(t, before, path)
+
+		for _, same := range []corev1.PodStatus{reported, {}} {
+			says(same)
+		}
+		reported.Conditions = slices.Clone(reported.Conditions)
+		slices.Reverse(reported.Conditions)
+		reported.Conditions[0].LastTransitionTime = at(1800000000)
+		reported.NominatedNodeName = "edge-1"
+		says(reported)
+		assert.Len(t, in.got(), 2, "it has it")
+		says(lost)
+		assert.Len(t, in.got(), 3, "it lost it again")
+	})
+}
+
+func TestEndThatTheUpstreamSeesOtherwiseIsNotDisputed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := newFakeUpstream()
+		var in statusInbox
+		c := mustOpen(t, storePath(t), reportingUpstream{up, in.take}, metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		require.NoError(t, up.deliver(pod("a")))
+		done := restarted("a", 1)
+		done.Status.Phase = corev1.PodSucceeded
+		require.NoError(t, c.ReportPodStatus(t.Context(), done))
+		time.Sleep(time.Minute)
+		require.NoError(t, up.deliver(withStatus(pod("a"), corev1.PodStatus{Phase: corev1.PodFailed})))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, []string{"a 1"}, in.got())
+	})
 }
 
 func TestNewerReportIsNotOverwrittenByAnOlderFlush(t *testing.T) {

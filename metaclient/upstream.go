@@ -96,7 +96,9 @@ type Follower interface {
 type PodStatusReporter interface {
 	// ReportPodStatus sends pod.Status of the pod with pod.UID upstream; nil means
 	// that the upstream has it. A pod that the upstream no longer knows under this
-	// UID is no error. A status may come again after a restart.
+	// UID is no error. A status may come again after a restart, and once more when
+	// the upstream delivers the pod with another status than the one it took; an
+	// upstream that keeps no statuses delivers pods without.
 	ReportPodStatus(ctx context.Context, pod *corev1.Pod) error
 }
 
