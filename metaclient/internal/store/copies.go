@@ -159,7 +159,7 @@ func replace(path string, why error, log *zap.Logger) error {
 	}
 	log.Error("store is damaged, it was set aside and an empty one is used",
 		zap.String("path", path), zap.String("aside", aside), zap.NamedError("damage", why), zap.NamedError("copy", noCopy))
-	if err := os.Remove(path); err != nil {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return errors.Join(why, err)
 	}
 	return syncFolder(path)
@@ -183,8 +183,9 @@ func restore(path string, log *zap.Logger) error {
 }
 
 // setAside gives the file a second name, and never that of another: a node without
-// a clock starts at the same second every time. Its own name it keeps until there
-// is something to put in its place, so that a power cut in between is no loss.
+// a clock starts at the same second every time. Where the file system has links it
+// keeps its own name until there is something to put in its place. A power cut in
+// between is no loss either way, since a file that is missing is restored.
 func setAside(path string, now time.Time) (string, error) {
 	base := path + ".corrupt-" + now.UTC().Format("20060102T150405Z")
 	aside := base
@@ -196,8 +197,7 @@ func setAside(path string, now time.Time) (string, error) {
 	}
 	_ = os.Chmod(path, fileMode) // it may hold secrets
 	if err := os.Link(path, aside); err != nil {
-		// Not every file system has links.
-		if err := copyFile(path, aside); err != nil {
+		if err := os.Rename(path, aside); err != nil {
 			return "", fmt.Errorf("set damaged store aside: %w", err)
 		}
 	}
