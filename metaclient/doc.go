@@ -37,8 +37,9 @@
 //   - That an object does not exist is remembered, too, so that a pod with an
 //     optional Secret that nobody made starts offline.
 //   - An upstream that fails, or is silent, never removes a pod: only a complete
-//     set does. OnPods says which sets are complete, and nothing unknown may be
-//     killed before the first of those.
+//     set does. What the upstream cannot read (Sink.PodsSoFar), or delivers in a form
+//     that is set aside, goes on as it was. OnPods says which sets are complete, and
+//     nothing unknown may be killed before the first of those.
 //   - An older resourceVersion never replaces a newer one, whatever is delivered
 //     twice, late or in another order. Only Resync, by hand, believes it.
 //   - A pod's identity is its UID. The same name with a new UID is another pod.

@@ -36,6 +36,7 @@ type rejection struct {
 	namespace, name string
 	uid             types.UID
 	reason          string
+	deleted         bool // it has a deletion timestamp
 }
 
 // take stores a set, with all that its pods refer to, and then, only then, hands it
@@ -56,7 +57,7 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 	var whole storedSet
 	_, err := c.update(func(r store.Reader) []store.Change {
 		whole = withKept(r, set, func(uid types.UID) bool {
-			return !d.complete && !d.from.delivered[uid] || isRejected(rejected, uid)
+			return !d.complete && !d.from.delivered[uid] || stays(uid, rejected)
 		})
 		return planSet(r, whole, behind, c.outbox.statuses(), d.from.force)
 	})
@@ -67,9 +68,6 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 		d.from.delivered[uid] = true
 	}
 	c.outbox.settle(whole)
-	if err := in.reminder.check(whole); err != nil {
-		return err
-	}
 	if err := c.want(); err != nil {
 		return err
 	}
@@ -80,7 +78,7 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 		d.from.force = false
 		c.link.took()
 	}
-	return nil
+	return in.reminder.check(whole)
 }
 
 // behind is what the upstream said of what a set of pods refers to.
@@ -141,13 +139,15 @@ func accept(pods []*corev1.Pod) (set storedSet, rejected []rejection) {
 			}
 			reason = err.Error()
 		}
-		rejected = append(rejected, rejection{pod.Namespace, pod.Name, pod.UID, reason})
+		rejected = append(rejected, rejection{pod.Namespace, pod.Name, pod.UID, reason, pod.DeletionTimestamp != nil})
 	}
 	return set, rejected
 }
 
-func isRejected(rejected []rejection, uid types.UID) bool {
-	return slices.ContainsFunc(rejected, func(r rejection) bool { return r.uid == uid })
+// stays reports whether the pod that is stored goes on as it was since its new version
+// is set aside. One that is being deleted does not: it would never end.
+func stays(uid types.UID, rejected []rejection) bool {
+	return slices.ContainsFunc(rejected, func(r rejection) bool { return r.uid == uid && !r.deleted })
 }
 
 func isMirror(pod *corev1.Pod) bool {

@@ -100,6 +100,12 @@ func TestUpdateThatIsSetAsideLeavesThePodAsItWas(t *testing.T) {
 		_, err := c.ConfigMap(t.Context(), "default", "c")
 		require.NoError(t, err, "what it refers to stays, too")
 
+		huge.DeletionTimestamp = new(at(1700000000))
+		require.NoError(t, up.deliver(huge, pod("b")))
+		assert.Equal(t, []string{"b"}, rec.last(t).names, "until it is deleted")
+		huge.DeletionTimestamp = nil
+		require.NoError(t, up.deliver(pod("a"), pod("b")))
+
 		renamed := pod("a")
 		renamed.UID = "another"
 		require.NoError(t, up.deliver(huge, renamed))

@@ -28,9 +28,9 @@ const (
 type Config struct {
 	// OnPods receives each set of pods, sorted by namespace and name, with the last
 	// reported status of each in pod.Status; the conditions that are not the node's,
-	// such as readiness gates, are as the upstream has them. It is called from Run, one call at a
-	// time, also with an empty set, and must not block; the pods belong to the
-	// callee. Sets may repeat.
+	// such as readiness gates, are as the upstream has them. It is called from Run,
+	// one call at a time, also with an empty set, and must not block; the pods belong
+	// to the callee. Sets may repeat.
 	//
 	// complete means that the upstream delivered this very set, and that what it could
 	// not tell of is in it as it was stored. Only then is a pod that is missing from

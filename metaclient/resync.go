@@ -10,7 +10,7 @@ import (
 // complete set of pods, and asks for each object that the pods refer to. What the
 // upstream answers is believed even where its resourceVersion is lower than what is
 // stored, as after a control plane was restored from a backup. It blocks until all
-// is stored, or ctx ends, or the upstream is not there (ErrOffline). Run must be
+// is stored and told, or ctx ends, or the upstream is not there (ErrOffline). Run must be
 // running.
 //
 // There is no need to call it after a reconnect: then the same is done by itself,

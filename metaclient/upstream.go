@@ -41,7 +41,8 @@ type Upstream interface {
 // failed; Watch returns it, wrapped or not. What is invalid is logged, set aside
 // and no error: to deliver it again would not help.
 type Sink interface {
-	// Pods takes the complete set of this node's pods, one call at a time.
+	// Pods takes the complete set of this node's pods, one call of it and PodsSoFar at
+	// a time.
 	Pods(ctx context.Context, pods []*corev1.Pod) error
 	// PodsSoFar takes the pods that are known while there may be more, such as those
 	// of a folder with a file that cannot be read. It is as Pods, but removes only
