@@ -91,6 +91,7 @@ func moves() map[string]func(w *world, s step) {
 		"report event":     func(w *world, s step) { w.reportEvent(s.n) },
 		"flush":            func(w *world, _ step) { w.flush() },
 		"read":             func(w *world, s step) { w.read(s.n) },
+		"resync":           func(w *world, s step) { w.resync(time.Duration(s.n) * time.Second) },
 		"crash":            func(w *world, _ step) { w.crash() },
 	}
 }

@@ -167,6 +167,13 @@ func (w *world) flush() {
 	})
 }
 
+// resync waits so long at most.
+func (w *world) resync(patience time.Duration) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	_ = w.client.Resync(ctx)
+}
+
 // read reads from several sides at once.
 func (w *world) read(n int) {
 	var readers sync.WaitGroup

@@ -1,6 +1,7 @@
 package manifests_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edged-project/edged/metaclient"
 	"github.com/edged-project/edged/metaclient/manifests"
 )
 
@@ -178,6 +180,33 @@ func TestSetIsNotCompleteUntilEachFileWasReadWholeOnce(t *testing.T) {
 		w.eventually(t, "default/shop", "default/web")
 		assert.Equal(t, 2, w.incomplete(), "by now all of it is known")
 	})
+}
+
+func TestPowerCutInMidSaveAndARestartEndNoPod(t *testing.T) {
+	dir := folder(t, map[string]string{"web.yaml": web, "shop.yaml": shop})
+	store := filepath.Join(t.TempDir(), "meta.db")
+	run := func(want ...string) {
+		sets := make(chan []string, 10)
+		meta, err := metaclient.Open(store, manifests.New(dir, byRescan), metaclient.Config{
+			CacheAfter: time.Hour,
+			OnPods:     func(pods []*corev1.Pod, _ bool) { sets <- names(pods) },
+		})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- meta.Run(ctx) }()
+		assert.Equal(t, want, <-sets)
+		cancel()
+		require.NoError(t, <-ended)
+		require.NoError(t, meta.Close())
+	}
+	run("default/shop", "default/web")
+	write(t, dir, "shop.yaml", "")
+	write(t, dir, "web.yaml", strings.Replace(web, "web:1", "web:2", 1))
+	write(t, dir, "new.yaml", strings.ReplaceAll(web, "web", "new"))
+	run("default/new", "default/shop", "default/web")
+	require.NoError(t, os.Remove(filepath.Join(dir, "shop.yaml")))
+	run("default/new", "default/web")
 }
 
 func TestSetIsCompleteOnceABrokenFileIsRemovedThoughNoPodChanges(t *testing.T) {
