@@ -22,6 +22,7 @@ import (
 	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/cri/critest"
 	"github.com/edged-project/edged/metaclient"
+	"github.com/edged-project/edged/metaclient/metatest"
 	"github.com/edged-project/edged/podmanager/podspec"
 	"github.com/edged-project/edged/statusmgr"
 )
@@ -378,5 +379,35 @@ func TestReadinessShowsWhileThePodIsBusy(t *testing.T) {
 				assert.Equal(t, "containers with unready status: [app]", c.Message)
 			}
 		}
+	})
+}
+
+// A gate is a condition that somebody else sets, long after the node's first report.
+func TestAReadinessGateIsOpenedUpstream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, critest.Config{})
+		up := metatest.New()
+		pod := podNamed("web", corev1.RestartPolicyAlways, "app")
+		pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.org/gate"}}
+		up.Put(pod)
+		a := n.start(up)
+		ready := func() corev1.PodCondition {
+			for _, c := range a.status("uid-web").Conditions {
+				if c.Type == corev1.PodReady {
+					return c
+				}
+			}
+			return corev1.PodCondition{}
+		}
+		time.Sleep(time.Minute)
+		assert.Equal(t, corev1.ConditionFalse, ready().Status)
+		assert.Equal(t, "ReadinessGatesNotReady", ready().Reason)
+
+		opened := pod.DeepCopy()
+		opened.Status.Conditions = []corev1.PodCondition{{Type: "example.org/gate", Status: corev1.ConditionTrue}}
+		up.Put(opened)
+		time.Sleep(time.Second)
+		assert.Equal(t, corev1.ConditionTrue, ready().Status)
+		assert.Contains(t, a.status("uid-web").Conditions, opened.Status.Conditions[0])
 	})
 }
