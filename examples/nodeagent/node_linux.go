@@ -22,7 +22,7 @@ func diskCapacity(path string) int64 {
 	if err := unix.Statfs(path, &fs); err != nil {
 		return 0
 	}
-	return int64(fs.Blocks) * fs.Bsize
+	return int64(fs.Blocks * uint64(fs.Bsize))
 }
 
 // hugePageSizes are the sizes of huge pages that the kernel has, as its cgroups spell
