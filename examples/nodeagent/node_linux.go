@@ -1,8 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,8 +32,8 @@ func hugePageSizes() []string {
 	folders, _ := filepath.Glob("/sys/kernel/mm/hugepages/hugepages-*kB") // fails for a bad pattern only
 	var sizes []string
 	for _, folder := range folders {
-		var kilobytes int
-		if _, err := fmt.Sscanf(filepath.Base(folder), "hugepages-%dkB", &kilobytes); err == nil {
+		digits := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(folder), "hugepages-"), "kB")
+		if kilobytes, err := strconv.Atoi(digits); err == nil {
 			sizes = append(sizes, pageSize(kilobytes))
 		}
 	}
@@ -45,7 +46,7 @@ func pageSize(kilobytes int) string {
 	for len(units) > 1 && kilobytes%1024 == 0 {
 		kilobytes, units = kilobytes/1024, units[1:]
 	}
-	return fmt.Sprint(kilobytes, units[0])
+	return strconv.Itoa(kilobytes) + units[0]
 }
 
 // cgroupV2 reports whether the node has the unified cgroup hierarchy.
