@@ -173,7 +173,11 @@ func TestAnImageByAnotherNameIsProvenByThat(t *testing.T) {
 func TestACrashLeadsToOneMoreProof(t *testing.T) {
 	v := newVault(t)
 	ctx, crash := context.WithCancel(t.Context())
-	v.runtime.pull = func(context.Context, string) error { crash(); return nil }
+	v.runtime.pull = func(ctx context.Context, _ string) error {
+		crash()
+		<-ctx.Done() // until nobody waits any more
+		return nil
+	}
 	_, _, err := v.puller.Ensure(ctx, podWith("a", "alice"), container(guarded, corev1.PullIfNotPresent), nil)
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, []string{"pulling"}, v.files())
@@ -196,11 +200,12 @@ func TestAPullUnderAnotherSpellingLeavesTheNote(t *testing.T) {
 	digest := "@sha256:" + strings.Repeat("a", 64)
 	long, short := guarded+digest, strings.TrimSuffix(guarded, ":1")+digest
 	ctx, crash := context.WithCancel(t.Context())
-	v.runtime.pull = func(_ context.Context, image string) error {
+	v.runtime.pull = func(ctx context.Context, image string) error {
 		if image == long {
 			v.expect("mallory meanwhile", corev1.PullIfNotPresent, short, names{"mallory"}, imagepull.ReasonPull, 1)
 			assert.Equal(t, []string{"pulling"}, v.files())
 			crash()
+			<-ctx.Done()
 		}
 		return nil
 	}
