@@ -154,14 +154,20 @@ func pageSize(name corev1.ResourceName) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read page size: %w", err)
 	}
-	size := value(quantity)
+	return PageSize(value(quantity)), nil
+}
+
+// PageSize spells a size of huge pages as the kernel's cgroups do (2MB), which is how
+// ContainerOptions.HugePageSizes has it. It is pure.
+func PageSize(bytes int64) string {
+	size := bytes
 	for _, unit := range []string{"", "K", "M"} {
 		if size%1024 != 0 || size < 1024 {
-			return fmt.Sprintf("%d%sB", size, unit), nil
+			return fmt.Sprintf("%d%sB", size, unit)
 		}
 		size /= 1024
 	}
-	return fmt.Sprintf("%dGB", size), nil
+	return fmt.Sprintf("%dGB", size)
 }
 
 func hugePages(name corev1.ResourceName) bool {
