@@ -3,6 +3,7 @@ package cri
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -45,6 +46,15 @@ func (c *Container) Name() string {
 		return name
 	}
 	return c.GetMetadata().GetName()
+}
+
+// BareID is the runtime's ID of a container, which a pod's status has behind the
+// runtime's name: "containerd://0123". An ID without a name is returned as it is.
+func BareID(id string) string {
+	if _, bare, found := strings.Cut(id, "://"); found {
+		return bare
+	}
+	return id
 }
 
 // Running reports whether the container is in the state RUNNING.

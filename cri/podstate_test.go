@@ -30,6 +30,12 @@ func containerIDs(containers []*cri.Container) []string {
 	return ids
 }
 
+func TestBareID(t *testing.T) {
+	for id, want := range map[string]string{"containerd://0123": "0123", "0123": "0123", "": "", "://": ""} {
+		assert.Equal(t, want, cri.BareID(id))
+	}
+}
+
 func TestSortPutsTheNewestFirstWhateverTheClockSays(t *testing.T) {
 	state := cri.PodState{Sandboxes: []*runtimeapi.PodSandboxStatus{
 		sandbox("first", 0, 900, runtimeapi.PodSandboxState_SANDBOX_NOTREADY), // the clock was set back after it

@@ -4,7 +4,6 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -293,13 +292,4 @@ func containerStatus(status *corev1.PodStatus, name string) *corev1.ContainerSta
 		}
 	}
 	return nil
-}
-
-// bareID is the runtime's ID of a container, which a status has behind the runtime's
-// name: "containerd://0123".
-func bareID(id string) string {
-	if _, bare, found := strings.Cut(id, "://"); found {
-		return bare
-	}
-	return id
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edged-project/edged/cri"
 )
 
 // worker is one probe of one container. It has no goroutine but for its check in
@@ -66,7 +68,7 @@ func (w *worker) change(spec *corev1.Probe) {
 func (w *worker) follow(status *corev1.ContainerStatus) (changed bool) {
 	id, started := "", time.Time{}
 	if status != nil && status.State.Running != nil {
-		id, started = bareID(status.ContainerID), status.State.Running.StartedAt.Time
+		id, started = cri.BareID(status.ContainerID), status.State.Running.StartedAt.Time
 	}
 	if id == w.id {
 		return false

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edged-project/edged/cri"
 )
 
 // setReadiness sets started and ready: of a container that runs as its probes have
@@ -29,6 +31,11 @@ func (h Health) show(status *corev1.ContainerStatus) {
 	status.Started, status.Ready = &h.Started, h.Started && h.Ready
 }
 
+// shown reports whether show would change nothing.
+func (h Health) shown(status *corev1.ContainerStatus) bool {
+	return status.Started != nil && *status.Started == h.Started && status.Ready == (h.Started && h.Ready)
+}
+
 // probed returns the status of the container with this ID of the runtime's, nil if the
 // pod has none that runs and may have probes.
 func probed(pod *corev1.Pod, containerID string) *corev1.ContainerStatus {
@@ -38,9 +45,8 @@ func probed(pod *corev1.Pod, containerID string) *corev1.ContainerStatus {
 	containers := slices.Concat(initContainers(pod), regularContainers(pod))
 	for _, list := range containerLists(&pod.Status) {
 		for i := range list {
-			_, id, _ := strings.Cut(list[i].ContainerID, "://")
 			mayHaveProbes := func(c container) bool { return c.Name == list[i].Name && c.role != initOnce }
-			if id == containerID && list[i].State.Running != nil && slices.ContainsFunc(containers, mayHaveProbes) {
+			if cri.BareID(list[i].ContainerID) == containerID && list[i].State.Running != nil && slices.ContainsFunc(containers, mayHaveProbes) {
 				return &list[i]
 			}
 		}

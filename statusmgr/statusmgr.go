@@ -165,13 +165,13 @@ func (m *Manager) storeHealth(uid types.UID, containerID string, health Health) 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e, ok := m.entries[uid]
-	if !ok || probed(e.pod, containerID) == nil {
+	if !ok {
+		return nil, nil
+	}
+	if c := probed(e.pod, containerID); c == nil || health.shown(c) {
 		return nil, nil
 	}
 	previous, next = e.pod, withHealth(e.pod, containerID, health, time.Now())
-	if sameStatus(&previous.Status, &next.Status) {
-		return nil, nil
-	}
 	m.keep(e, next)
 	return previous, next
 }

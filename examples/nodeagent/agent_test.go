@@ -119,6 +119,16 @@ func (r *running) status(uid types.UID) corev1.PodStatus {
 	return status
 }
 
+// ready is the condition Ready of the pod, without a type if it has none.
+func (r *running) ready(uid types.UID) corev1.PodCondition {
+	for _, c := range r.status(uid).Conditions {
+		if c.Type == corev1.PodReady {
+			return c
+		}
+	}
+	return corev1.PodCondition{}
+}
+
 func podNamed(name string, policy corev1.RestartPolicy, containers ...string) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID("uid-" + name)},
@@ -373,12 +383,8 @@ func TestReadinessShowsWhileThePodIsBusy(t *testing.T) {
 		up.set(edited)
 		time.Sleep(time.Minute)
 		assert.Equal(t, "web Running 1/2 0", a.table())
-		for _, c := range a.status("uid-web").Conditions {
-			if c.Type == corev1.PodReady {
-				assert.Equal(t, corev1.ConditionFalse, c.Status)
-				assert.Equal(t, "containers with unready status: [app]", c.Message)
-			}
-		}
+		assert.Equal(t, corev1.ConditionFalse, a.ready("uid-web").Status)
+		assert.Equal(t, "containers with unready status: [app]", a.ready("uid-web").Message)
 	})
 }
 
@@ -391,23 +397,15 @@ func TestAReadinessGateIsOpenedUpstream(t *testing.T) {
 		pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.org/gate"}}
 		up.Put(pod)
 		a := n.start(up)
-		ready := func() corev1.PodCondition {
-			for _, c := range a.status("uid-web").Conditions {
-				if c.Type == corev1.PodReady {
-					return c
-				}
-			}
-			return corev1.PodCondition{}
-		}
 		time.Sleep(time.Minute)
-		assert.Equal(t, corev1.ConditionFalse, ready().Status)
-		assert.Equal(t, "ReadinessGatesNotReady", ready().Reason)
+		assert.Equal(t, corev1.ConditionFalse, a.ready("uid-web").Status)
+		assert.Equal(t, "ReadinessGatesNotReady", a.ready("uid-web").Reason)
 
 		opened := pod.DeepCopy()
 		opened.Status.Conditions = []corev1.PodCondition{{Type: "example.org/gate", Status: corev1.ConditionTrue}}
 		up.Put(opened)
 		time.Sleep(time.Second)
-		assert.Equal(t, corev1.ConditionTrue, ready().Status)
+		assert.Equal(t, corev1.ConditionTrue, a.ready("uid-web").Status)
 		assert.Contains(t, a.status("uid-web").Conditions, opened.Status.Conditions[0])
 	})
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -82,7 +81,7 @@ func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodS
 		Now:           time.Now(),
 	})
 	a.statuses.Set(pod, status)
-	a.showHealth(pod.UID) // a probe may have ended since
+	a.showHealth(pod.UID, status) // a probe may have ended since
 	a.probes.Set(pod, status)
 	switch {
 	case seen.Ended:
@@ -97,8 +96,8 @@ func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodS
 func (a *agent) healthOf(state *cri.PodState) map[string]statusmgr.Health {
 	found := map[string]statusmgr.Health{}
 	for _, c := range state.Running() {
-		if health, probed := a.probes.Health(state.UID, c.GetId()); probed {
-			found[c.GetId()] = statusmgr.Health{Started: health.Started, Ready: health.Ready}
+		if health, probed := a.shownHealth(state.UID, c.GetId()); probed {
+			found[c.GetId()] = health
 		}
 	}
 	return found
@@ -107,18 +106,24 @@ func (a *agent) healthOf(state *cri.PodState) map[string]statusmgr.Health {
 // onProbed takes what a probe has found. It shows at once, though the pod's worker may be
 // busy for minutes.
 func (a *agent) onProbed(uid types.UID) {
-	a.showHealth(uid)
+	status, _ := a.statuses.Get(uid)
+	a.showHealth(uid, status)
 	a.pods.Wake(uid)
 }
 
-func (a *agent) showHealth(uid types.UID) {
-	status, _ := a.statuses.Get(uid)
+func (a *agent) showHealth(uid types.UID, status corev1.PodStatus) {
 	for _, c := range slices.Concat(status.InitContainerStatuses, status.ContainerStatuses) {
-		_, id, _ := strings.Cut(c.ContainerID, "://")
-		if health, probed := a.probes.Health(uid, id); probed {
-			a.statuses.SetHealth(uid, id, statusmgr.Health{Started: health.Started, Ready: health.Ready})
+		id := cri.BareID(c.ContainerID)
+		if health, probed := a.shownHealth(uid, id); probed {
+			a.statuses.SetHealth(uid, id, health)
 		}
 	}
+}
+
+// shownHealth is what the status shows of what probes have found of a container.
+func (a *agent) shownHealth(uid types.UID, containerID string) (health statusmgr.Health, probed bool) {
+	found, probed := a.probes.Health(uid, containerID)
+	return statusmgr.Health{Started: found.Started, Ready: found.Ready}, probed
 }
 
 // health is the same for who starts and ends containers.

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/edged-project/edged/podmanager/podspec"
 )
 
 // memoryCapacity is the node's memory in bytes.
@@ -33,20 +35,11 @@ func hugePageSizes() []string {
 	var sizes []string
 	for _, folder := range folders {
 		digits := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(folder), "hugepages-"), "kB")
-		if kilobytes, err := strconv.Atoi(digits); err == nil {
-			sizes = append(sizes, pageSize(kilobytes))
+		if kilobytes, err := strconv.ParseInt(digits, 10, 64); err == nil {
+			sizes = append(sizes, podspec.PageSize(kilobytes<<10))
 		}
 	}
 	return sizes
-}
-
-// pageSize spells a size in the largest unit that it is whole in.
-func pageSize(kilobytes int) string {
-	units := []string{"KB", "MB", "GB"}
-	for len(units) > 1 && kilobytes%1024 == 0 {
-		kilobytes, units = kilobytes/1024, units[1:]
-	}
-	return strconv.Itoa(kilobytes) + units[0]
 }
 
 // cgroupV2 reports whether the node has the unified cgroup hierarchy.
