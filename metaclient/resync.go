@@ -9,8 +9,8 @@ import (
 // Resync asks the upstream for everything: it starts Watch anew, waits for its
 // complete set of pods, and asks for each object that the pods refer to. What the
 // upstream answers is believed even where its resourceVersion is lower than what is
-// stored, as after a control plane was restored from a backup. It blocks until all
-// is stored and told, or ctx ends, or the upstream is not there (ErrOffline). Run must be
+// stored, as after a control plane was restored from a backup. It blocks until all is
+// stored and told, or ctx ends, or the upstream is not there (ErrOffline). Run must be
 // running.
 //
 // There is no need to call it after a reconnect: then the same is done by itself,

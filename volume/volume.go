@@ -157,9 +157,9 @@ func (m *Manager) Run(ctx context.Context) error {
 // paths on the host by volume name; those of kind image, which the runtime mounts,
 // have none. It is idempotent and is to be called at each look at the pod: what is
 // made from objects, from the pod's labels or from tokens is brought up to date,
-// the rest stays as it is; what a hostPath leads to is looked at once. The pod must not be changed afterwards. Others may put
-// files of their own into the pod's directory after the first Mount of the pod,
-// volumes or not. It blocks for as long as the source of objects, plugins and file
+// the rest stays as it is; what a hostPath leads to is looked at once. The pod must not
+// be changed afterwards. Others may put files of their own into the pod's directory
+// after the first Mount of the pod, volumes or not. It blocks for as long as the source of objects, plugins and file
 // systems take, for each volume not much longer than Config.Timeout.
 //
 // A volume that has content keeps it and its path when it cannot be brought up to

@@ -33,7 +33,8 @@ const (
 
 // Open opens or creates the store at path. A file that cannot be trusted is set
 // aside; the copy of it that was good when the store was last opened takes its
-// place, or that of one that is lost, or else an empty file. A file with much free space is written anew.
+// place, or that of one that is lost, or else an empty file. A file with much free
+// space is written anew.
 func Open(path string, cfg Config) (*File, error) {
 	s, err := newFile(cfg)
 	if err != nil {
