@@ -54,6 +54,7 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 	set, rejected := accept(d.pods)
 	in.report(rejected)
 	behind := in.gather(ctx, set)
+	c.outbox.hear(set)
 	var whole storedSet
 	_, err := c.update(func(r store.Reader) []store.Change {
 		whole = withKept(r, set, func(uid types.UID) bool {
@@ -67,7 +68,7 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 	for uid := range set {
 		d.from.delivered[uid] = true
 	}
-	c.outbox.settle(whole)
+	c.outbox.forgetOthers(whole)
 	if err := c.want(); err != nil {
 		return err
 	}

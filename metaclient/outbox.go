@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -54,20 +55,29 @@ type report struct {
 type outbox struct {
 	toStore, toSend chan struct{} // of size 1: there is something
 
-	mu      sync.Mutex // guards the rest
-	reports map[topic]*report
-	last    uint64 // number or turn given out
-	dropped int
+	mu       sync.Mutex // guards the rest
+	reports  map[topic]*report
+	upstream map[types.UID]corev1.PodStatus // what the upstream last said, as far as agree asks
+	last     uint64                         // number or turn given out
+	dropped  int
 }
 
 func newOutbox() *outbox {
-	return &outbox{toStore: make(chan struct{}, 1), toSend: make(chan struct{}, 1), reports: map[topic]*report{}}
+	return &outbox{
+		toStore: make(chan struct{}, 1), toSend: make(chan struct{}, 1),
+		reports: map[topic]*report{}, upstream: map[types.UID]corev1.PodStatus{},
+	}
 }
 
-// put takes a report that replaces the one before on its topic.
+// put takes a report that replaces the one before on its topic. A status may have been
+// made before the upstream's last word reached its maker: it is brought in line with
+// that, or not taken if the upstream has ended the pod.
 func (o *outbox) put(next report) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if next.pod != nil && !o.align(&next) {
+		return
+	}
 	o.last++
 	next.number, next.turn = o.last, o.last
 	if before, ok := o.reports[next.topic]; ok {
@@ -188,28 +198,55 @@ func (o *outbox) statuses() map[types.UID]corev1.PodStatus {
 	return statuses
 }
 
-// settle brings the reports in line with a set that has been stored: it drops those
-// on pods that the upstream no longer knows or has ended, and takes over the
-// conditions that are the upstream's.
-func (o *outbox) settle(set storedSet) {
+// hear takes note of what the upstream says of its pods, before that is stored, so that
+// no report that contradicts it can be stored on top.
+func (o *outbox) hear(set storedSet) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for t, r := range o.reports {
-		if r.pod == nil {
+	for uid, p := range set {
+		if !p.hasStatus {
 			continue
 		}
-		p, ok := set[r.pod.UID]
-		if !ok || p.hasStatus && upstreamWins(&r.pod.Status, p.status) {
+		o.upstream[uid] = corev1.PodStatus{Phase: p.status.Phase, Conditions: slices.Clone(p.status.Conditions)}
+		t := topic{reportStatus, string(uid)}
+		if r := o.reports[t]; r != nil && r.pod != nil && !o.align(r) {
 			delete(o.reports, t)
-			continue
-		}
-		if agreed := agree(&r.pod.Status, p.status); p.hasStatus && !sameStatus(agreed, r.pod.Status) {
-			pod := *r.pod
-			pod.Status = agreed
-			o.last++
-			r.pod, r.number = &pod, o.last // what is under way is not the newest any more
 		}
 	}
+}
+
+// align brings the status of a pod in line with what the upstream says, or returns
+// false if that overrides it. mu is held.
+func (o *outbox) align(r *report) bool {
+	upstream, heard := o.upstream[r.pod.UID]
+	if !heard {
+		return true
+	}
+	if upstreamWins(&r.pod.Status, upstream) {
+		return false
+	}
+	if agreed := agree(&r.pod.Status, upstream); !sameStatus(agreed, r.pod.Status) {
+		pod := *r.pod
+		pod.Status = agreed
+		o.last++
+		r.pod, r.number = &pod, o.last // what is under way is not the newest any more
+	}
+	return true
+}
+
+// forgetOthers drops what is known of pods that are not in the set that has been
+// stored.
+func (o *outbox) forgetOthers(set storedSet) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	maps.DeleteFunc(o.upstream, func(uid types.UID, _ corev1.PodStatus) bool { _, ok := set[uid]; return !ok })
+	maps.DeleteFunc(o.reports, func(_ topic, r *report) bool {
+		if r.pod == nil {
+			return false
+		}
+		_, ok := set[r.pod.UID]
+		return !ok
+	})
 }
 
 func (o *outbox) count() (unsent, dropped int) {

@@ -20,6 +20,10 @@ import (
 // only in noise is not written: the order of conditions and container statuses, and
 // the times of conditions. The status of a pod that is not in the stored set is not
 // stored; upstream hears of it all the same.
+//
+// Conditions that are not the node's, such as readiness gates, are taken as the upstream
+// last delivered them, and nothing is taken for a pod that the upstream has ended and
+// that still runs here: such a report was made before its maker heard of it.
 func (c *Client) ReportPodStatus(ctx context.Context, pod *corev1.Pod) error {
 	if err := ctx.Err(); err != nil {
 		return err

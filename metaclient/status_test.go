@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/edged-project/edged/metaclient"
 )
@@ -236,6 +237,54 @@ func TestReportThatWaitsTakesTheUpstreamsConditionsAlong(t *testing.T) {
 		takes.Store(true)
 		assert.Equal(t, gated(corev1.ConditionTrue), <-sent)
 	})
+}
+
+func TestReportMadeBeforeTheUpstreamsLastWordIsBroughtInLine(t *testing.T) {
+	gate := corev1.PodCondition{Type: "example.test/gate", Status: corev1.ConditionTrue}
+	gated := func(phase corev1.PodPhase) corev1.PodStatus {
+		return corev1.PodStatus{Phase: phase, Conditions: []corev1.PodCondition{gate}}
+	}
+	bare := func(phase corev1.PodPhase) corev1.PodStatus {
+		return corev1.PodStatus{Phase: phase, Conditions: []corev1.PodCondition{}}
+	}
+	for name, tc := range map[string]struct {
+		upstream, report, want corev1.PodStatus
+		sent                   bool
+	}{
+		"a gate":           {gated(corev1.PodRunning), bare(corev1.PodRunning), gated(corev1.PodRunning), true},
+		"a gate, at last":  {gated(corev1.PodRunning), bare(corev1.PodFailed), gated(corev1.PodFailed), true},
+		"no gate any more": {bare(corev1.PodRunning), gated(corev1.PodRunning), bare(corev1.PodRunning), true},
+		"an end":           {gated(corev1.PodFailed), bare(corev1.PodRunning), gated(corev1.PodFailed), false},
+		"silence":          {corev1.PodStatus{}, gated(corev1.PodRunning), gated(corev1.PodRunning), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				up := newFakeUpstream()
+				sent := make(chan corev1.PodStatus, 10)
+				c := mustOpen(t, storePath(t), reportingUpstream{up, func(_ context.Context, pod *corev1.Pod) error {
+					sent <- pod.Status
+					return nil
+				}}, metaclient.Config{})
+				stop := start(t, c)
+				defer stop()
+				require.NoError(t, up.deliver(withStatus(pod("a"), tc.upstream)))
+				require.NoError(t, c.ReportPodStatus(t.Context(), withStatus(pod("a"), tc.report)))
+				for _, when := range []string{"at once", "stored"} {
+					pods, err := c.Pods(t.Context())
+					require.NoError(t, err)
+					assert.True(t, equality.Semantic.DeepEqual(tc.want, pods[0].Status), "%s: %+v", when, pods[0].Status)
+					require.NoError(t, c.Flush(t.Context()))
+				}
+				time.Sleep(time.Minute)
+				if !tc.sent {
+					assert.Empty(t, sent)
+					return
+				}
+				require.Len(t, sent, 1)
+				assert.Equal(t, tc.want, <-sent)
+			})
+		})
+	}
 }
 
 func TestEndSetUpstreamOutlastsAReportThatWaits(t *testing.T) {
