@@ -244,6 +244,50 @@ func TestDeleteIsFollowedBeforeTheFirstReplace(t *testing.T) {
 	})
 }
 
+func TestADeletedPodIsKilledWithADeletionTimestamp(t *testing.T) {
+	for name, deletes := range map[string]func(m *podmanager.Manager){
+		"Delete":              func(m *podmanager.Manager) { m.Delete("a") },
+		"Replace without it":  func(m *podmanager.Manager) { m.Replace(nil) },
+		"another of its name": func(m *podmanager.Manager) { m.Set(pod("b", named("a"))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fake) {
+				f.onKill = killTakesItsGrace
+				m := run(t, f, f)
+				given := pod("a")
+				m.Set(given)
+				synctest.Wait()
+				deletes(m)
+				deletion := time.Now().Add(30 * time.Second)
+				m.Set(pod("a", labelled("again")))
+				after(time.Hour)
+
+				calls := f.of("a")
+				kill, again := calls[1], calls[len(calls)-1]
+				require.Equal(t, "kill", kill.verb)
+				require.NotNil(t, kill.pod.DeletionTimestamp)
+				assert.True(t, deletion.Equal(kill.pod.DeletionTimestamp.Time), "%s, want %s", kill.pod.DeletionTimestamp, deletion)
+				require.NotNil(t, kill.pod.DeletionGracePeriodSeconds)
+				assert.EqualValues(t, 30, *kill.pod.DeletionGracePeriodSeconds)
+				assert.Nil(t, given.DeletionTimestamp, "the pod is shared")
+				assert.Nil(t, again.pod.DeletionTimestamp, "a new life, or none")
+			})
+		})
+	}
+}
+
+func TestAPodThatEndsByItselfHasNoDeletionTimestamp(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake) {
+		m := run(t, f, f)
+		m.Set(pod("a"))
+		synctest.Wait()
+		m.Set(pod("a", phase(corev1.PodFailed)))
+		synctest.Wait()
+		require.Equal(t, []string{"sync a", "kill a"}, f.verbs())
+		assert.Nil(t, f.of()[1].pod.DeletionTimestamp)
+	})
+}
+
 func TestPodSetAgainWhileItEndsStartsAnew(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fake) {
 		f.onKill = killTakesItsGrace

@@ -30,7 +30,8 @@ type Syncer interface {
 	// started too, and for orphans, whose pod is what Lister gave. It is
 	// idempotent; after an error it is called again, with the whole grace.
 	// ctx is cancelled when the grace got shorter (Kill is then called again with
-	// that) and when the Manager stops.
+	// that) and when the Manager stops. A pod that was deleted has a
+	// deletionTimestamp, also if its source only left it out.
 	Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration) error
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -34,6 +35,7 @@ type worker struct {
 	orphan    bool               // pod is from List: nobody has set it
 	admitted  bool               // may start, or has; counts until it is finished
 	deleted   bool               // when finished, it is forgotten
+	deletedAt time.Time          // by whatever means
 	next      *corev1.Pod        // set again after deletion: the next life
 	grace     time.Duration      // from terminating on
 	interrupt context.CancelFunc // ends the call in flight and the rest after it
@@ -73,7 +75,7 @@ func (m *Manager) remove(w *worker) {
 	if w.deleted {
 		return
 	}
-	w.deleted = true
+	w.deleted, w.deletedAt = true, time.Now()
 	m.end(w)
 }
 
@@ -149,7 +151,19 @@ func (m *Manager) begin(ctx context.Context, w *worker) turn {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ctx, w.interrupt = context.WithCancel(ctx)
-	return turn{ctx: ctx, cancel: w.interrupt, state: w.state, pod: w.pod, orphan: w.orphan, grace: w.grace}
+	return turn{ctx: ctx, cancel: w.interrupt, state: w.state, pod: w.seen(), orphan: w.orphan, grace: w.grace}
+}
+
+// seen is the pod as the Syncer sees it: one that was deleted has a deletionTimestamp,
+// also if its source only left it out. Manager.mu is held.
+func (w *worker) seen() *corev1.Pod {
+	if !w.deleted || w.pod.DeletionTimestamp != nil {
+		return w.pod
+	}
+	pod, grace := *w.pod, int64(w.grace/time.Second) // what pod points to is shared, and not changed
+	pod.DeletionTimestamp = &metav1.Time{Time: w.deletedAt.Add(w.grace)}
+	pod.DeletionGracePeriodSeconds = &grace
+	return &pod
 }
 
 func (m *Manager) sync(w *worker, t turn) {

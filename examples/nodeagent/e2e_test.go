@@ -77,7 +77,7 @@ func TestE2E(t *testing.T) {
 				{"a rule restarts all containers", restartedAsAWhole},
 				{"short of memory, the node evicts who exceeds its request", shortOfMemory},
 				{"short of disk, the node evicts who fills it", shortOfDisk},
-				{"a hundred pods at once, and one that cannot start", manyPods},
+				{"a hundred pods at once, beside a hanging pull, a slow preStop hook and an absent secret", manyPods},
 			} {
 				t.Run(scene.name, func(t *testing.T) {
 					b := &board{t: t, daemon: daemon, client: client, binary: binary, dir: t.TempDir()}

@@ -385,7 +385,7 @@ func TestATroubledPodDelaysNoOther(t *testing.T) {
 		homeless := podNamed("homeless", corev1.RestartPolicyAlways, "app")
 		homeless.Spec.Volumes = []corev1.Volume{{Name: "disk", VolumeSource: corev1.VolumeSource{ISCSI: &corev1.ISCSIVolumeSource{}}}}
 		homeless.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "disk", MountPath: "/disk"}}
-		troubled := "homeless ContainerCreating 0/1 0\n%sslow Running 1/1 0\nstuck ContainerCreating 0/1 0"
+		troubled := "homeless ContainerCreating 0/1 0\n%sslow Terminating 1/1 0\nstuck ContainerCreating 0/1 0"
 		var others []*corev1.Pod
 		var run strings.Builder
 		for i := range 10 {
@@ -407,7 +407,7 @@ func TestATroubledPodDelaysNoOther(t *testing.T) {
 
 		up.set(podNamed("late", corev1.RestartPolicyAlways, "app"), homeless)
 		time.Sleep(2 * time.Second)
-		assert.Equal(t, "homeless ContainerCreating 0/1 0\nlate Running 1/1 0\nslow Running 1/1 0", a.table(), "a hanging pull is given up with its pod")
+		assert.Equal(t, "homeless ContainerCreating 0/1 0\nlate Running 1/1 0\nslow Terminating 1/1 0", a.table(), "a hanging pull is given up with its pod")
 		time.Sleep(time.Minute)
 		assert.Equal(t, "homeless ContainerCreating 0/1 0\nlate Running 1/1 0", a.table())
 	})
