@@ -1,7 +1,6 @@
 package metaclient
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -154,7 +153,7 @@ func (o *outbox) has(t topic) bool {
 	return o.reports[t] != nil
 }
 
-// unstored returns the reports that the store does not know, oldest first.
+// unstored returns the reports that the store does not know.
 func (o *outbox) unstored() []report {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -164,7 +163,6 @@ func (o *outbox) unstored() []report {
 			dirty = append(dirty, *r)
 		}
 	}
-	slices.SortFunc(dirty, func(a, b report) int { return cmp.Compare(a.number, b.number) })
 	return dirty
 }
 
