@@ -20,7 +20,7 @@ import (
 
 // act does what was planned: it stops before it starts, starts nothing when
 // something could not be stopped, and stops nothing for what could not be started
-// without its volumes.
+// without its volumes. Resources that cannot be taken away keep nothing from starting.
 func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, todo actions, rec *record) error {
 	if todo.newSandbox {
 		if err := s.networkReady(ctx, pod); err != nil {
@@ -40,22 +40,20 @@ func (s *Syncer) act(ctx context.Context, pod *corev1.Pod, state *cri.PodState, 
 	if err := s.clear(ctx, pod, state, todo, rec); err != nil {
 		return err
 	}
-	if err := s.resizeAll(ctx, pod, todo.resize, rec); err != nil {
-		return err
-	}
-	if err := s.rooms.Cgroups.Settle(ctx, pod); err != nil {
-		return err
+	resized := s.resizeAll(ctx, pod, todo.resize, rec)
+	if resized == nil {
+		resized = s.rooms.Cgroups.Settle(ctx, pod)
 	}
 	if len(todo.start) == 0 && !todo.newSandbox {
-		return nil
+		return resized
 	}
 	sandbox, err := s.sandbox(ctx, pod, todo, rec)
 	if err != nil {
 		s.holdUp(ctx, pod, todo.start, rec, eventFailedSandbox, "Failed to create pod sandbox", err)
-		return err
+		return errors.Join(resized, err)
 	}
 	s.dropMessageFiles(pod, state, todo.start)
-	return s.startAll(ctx, pod, sandbox, volumes, todo.start, rec)
+	return errors.Join(resized, s.startAll(ctx, pod, sandbox, volumes, todo.start, rec))
 }
 
 // dropMessageFiles removes the termination message files of containers that are

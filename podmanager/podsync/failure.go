@@ -88,13 +88,18 @@ func onlyWaiting(err error) bool {
 
 // failures takes a joined error apart.
 func failures(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
-	}
 	if err == nil {
 		return nil
 	}
-	return []error{err}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, each := range joined.Unwrap() {
+		all = append(all, failures(each)...)
+	}
+	return all
 }
 
 func earliest(a, b time.Time) time.Time {

@@ -66,6 +66,19 @@ func TestAWaitForAnImageIsNoFailure(t *testing.T) {
 	})
 }
 
+func TestAFailureBesideAWaitIsStillAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		until := time.Now().Add(40 * time.Second)
+		s.images.fail = map[string]error{
+			"a": &pullError{reason: "ErrImagePull"}, "b": &pullError{reason: "ImagePullBackOff", retryAt: until},
+		}
+		result, err := s.syncer().Sync(t.Context(), podOf("a", "b"))
+		require.ErrorContains(t, err, "ErrImagePull")
+		assert.Equal(t, until, result.RetryAt)
+	})
+}
+
 func TestAnInitContainerThatCannotBeStartedHoldsUpTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, critest.Config{})

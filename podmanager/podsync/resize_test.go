@@ -78,3 +78,19 @@ func TestAResizeThatFailsIsToldAndTriedAgain(t *testing.T) {
 		assert.Equal(t, int64(32<<20), s.state(pod).Newest("a").GetResources().GetLinux().GetMemoryLimitInBytes())
 	})
 }
+
+func TestAResizeThatIsRefusedKeepsNoOtherContainerFromStarting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := withMemory(podOf("a", "b"), "64Mi"), s.syncer()
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		require.NoError(t, s.runtime.SetUsage(s.runtime.ContainerID("web", "a"), critest.Usage{Memory: 48 << 20}))
+		require.NoError(t, s.runtime.Exit(s.runtime.ContainerID("web", "b"), 1))
+		s.changes()
+
+		_, err = syncer.Sync(t.Context(), withMemory(pod, "32Mi"))
+		require.ErrorContains(t, err, `resize container "a"`)
+		assert.Equal(t, "PullImage b; CreateContainer web/b; StartContainer web/b", s.changes())
+	})
+}
