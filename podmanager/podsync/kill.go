@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -234,13 +235,20 @@ func (s *Syncer) stopContainer(ctx context.Context, pod *corev1.Pod, c *cri.Cont
 	return nil
 }
 
-func wholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+// wholeSeconds rounds up what is more than nothing.
+func wholeSeconds(d time.Duration) int64 { return int64((d-1)/time.Second) + 1 }
+
+// inSeconds is a span of so many, or the longest there is: who asks for more than
+// three centuries must not get none.
+func inSeconds(n int64) time.Duration {
+	return time.Duration(min(n, math.MaxInt64/int64(time.Second))) * time.Second
+}
 
 // gracePeriod is how long the pod's containers get to end by themselves.
 func gracePeriod(pod *corev1.Pod) time.Duration {
 	for _, seconds := range []*int64{pod.DeletionGracePeriodSeconds, pod.Spec.TerminationGracePeriodSeconds} {
 		if seconds != nil {
-			return time.Duration(*seconds) * time.Second
+			return inSeconds(*seconds)
 		}
 	}
 	return defaultGracePeriod

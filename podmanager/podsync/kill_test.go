@@ -1,6 +1,7 @@
 package podsync_test
 
 import (
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -237,5 +238,24 @@ func TestAPodThatHasEndedKeepsItsContainersForTheirLogs(t *testing.T) {
 		require.NoError(t, syncer.Kill(t.Context(), pod, time.Second))
 		assert.Zero(t, s.runtime.Count("RemoveContainer", "RemovePodSandbox"))
 		assert.Len(t, s.state(pod).Containers, 1)
+	})
+}
+
+func TestAGracePeriodOfMoreThanCanBeToldIsTheLongest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{Scripts: []critest.Script{{Runs: []critest.Run{{Term: critest.Term{After: time.Hour}}}}}})
+		pod, syncer := podOf("a"), s.syncer()
+		pod.Spec.TerminationGracePeriodSeconds = new(int64(math.MaxInt64))
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+
+		edited, began := pod.DeepCopy(), time.Now()
+		edited.Spec.Containers[0].Image = "newer"
+		_, err = syncer.Sync(t.Context(), edited)
+		require.NoError(t, err)
+		assert.Equal(t, time.Hour, time.Since(began))
+		began = time.Now()
+		require.NoError(t, syncer.Kill(t.Context(), edited, math.MaxInt64/time.Second*time.Second))
+		assert.Equal(t, time.Hour, time.Since(began))
 	})
 }

@@ -97,7 +97,7 @@ func (r *record) noteSick(state *cri.PodState, status corev1.PodStatus) {
 // probe's own if it has one, unless the pod is being deleted (KEP-2238).
 func graceAfter(pod *corev1.Pod, probe *corev1.Probe) time.Duration {
 	if pod.DeletionGracePeriodSeconds == nil && probe != nil && probe.TerminationGracePeriodSeconds != nil {
-		return time.Duration(*probe.TerminationGracePeriodSeconds) * time.Second
+		return inSeconds(*probe.TerminationGracePeriodSeconds)
 	}
 	return gracePeriod(pod)
 }
