@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/podmanager"
+	"github.com/edged-project/edged/podmanager/admission"
 )
 
 // room admits up to n pods at a time.
@@ -182,6 +183,28 @@ func TestPodThatTakesANameIsAskedForWhenTheNameIsFree(t *testing.T) {
 		m.Set(web("b"))
 		after(time.Minute)
 		assert.Equal(t, []string{"ask a", "sync a", "kill a", "removed a", "ask b", "sync b"}, f.verbs())
+	})
+}
+
+// Its upstream fails a pod that runs.
+func TestPodThatIsEndingHasItsPortsUntilItHasEnded(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake) {
+		f.onKill = killTakesItsGrace
+		m := runAdmitting(t, f, f, func(p *corev1.Pod, admitted []*corev1.Pod) *podmanager.Rejection {
+			return admission.Check(p, admission.Node{}, admitted)
+		})
+		onPort := func(p *corev1.Pod) {
+			p.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{HostPort: 80}}}}
+		}
+		m.Set(pod("a", onPort))
+		synctest.Wait()
+		m.Set(pod("a", onPort, phase(corev1.PodFailed)))
+		m.Set(pod("early", onPort))
+		after(time.Minute)
+		m.Set(pod("late", onPort))
+		synctest.Wait()
+		assert.Equal(t, []string{"ask early", "rejected early", "kill early"}, f.verbs("early"))
+		assert.Equal(t, []string{"ask late", "sync late"}, f.verbs("late"))
 	})
 }
 

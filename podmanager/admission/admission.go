@@ -2,6 +2,7 @@ package admission
 
 import (
 	"cmp"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -45,13 +46,14 @@ type Node struct {
 
 // Check returns the first reason for which the node does not take the pod, in the
 // order of the kubelet, or nil if it takes it. admitted are the pods that it has
-// taken; of these, those in a terminal phase do not count, nor does an earlier
-// version of pod. Nothing is changed or kept.
+// taken and of which something may run, whatever their phase is: an upstream may
+// fail a pod that runs. An earlier version of pod among them does not count. Nothing
+// is changed or kept.
 //
 // The pods have been through podspec.Complete or an API server: requests are not
 // derived from limits here, nor host ports from the host's network.
 func Check(pod *corev1.Pod, node Node, admitted []*corev1.Pod) *podmanager.Rejection {
-	others := alive(pod, admitted)
+	others := without(pod, admitted)
 	return cmp.Or(
 		checkSysctls(pod, node.AllowedUnsafeSysctls),
 		checkOS(pod, node.OS),
@@ -63,16 +65,9 @@ func Check(pod *corev1.Pod, node Node, admitted []*corev1.Pod) *podmanager.Rejec
 	)
 }
 
-// alive returns those of admitted that are in the way of pod.
-func alive(pod *corev1.Pod, admitted []*corev1.Pod) []*corev1.Pod {
-	var others []*corev1.Pod
-	for _, other := range admitted {
-		ended := other.Status.Phase == corev1.PodSucceeded || other.Status.Phase == corev1.PodFailed
-		if !ended && other.UID != pod.UID {
-			others = append(others, other)
-		}
-	}
-	return others
+// without returns those of admitted that are not pod itself.
+func without(pod *corev1.Pod, admitted []*corev1.Pod) []*corev1.Pod {
+	return slices.DeleteFunc(slices.Clone(admitted), func(other *corev1.Pod) bool { return other.UID == pod.UID })
 }
 
 func checkSysctls(pod *corev1.Pod, allowed []string) *podmanager.Rejection {

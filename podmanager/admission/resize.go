@@ -20,7 +20,7 @@ func CheckResize(pod *corev1.Pod, node Node, admitted []*corev1.Pod) *podmanager
 	if why := checkResources(pod, wanted, nil); why != nil {
 		return &podmanager.Rejection{Reason: corev1.PodReasonInfeasible, Message: why.Message}
 	}
-	if why := checkResources(pod, wanted, alive(pod, admitted)); why != nil {
+	if why := checkResources(pod, wanted, without(pod, admitted)); why != nil {
 		return &podmanager.Rejection{Reason: corev1.PodReasonDeferred, Message: why.Message}
 	}
 	return nil

