@@ -67,7 +67,7 @@ func changeFound(ctx context.Context, root *os.Root, name string, group int64, m
 	}
 	if info.IsDir() {
 		mask |= dirMask
-		entries, err := fs.ReadDir(root.FS(), name)
+		entries, err := readDir(root, name, -1)
 		if err != nil {
 			return err
 		}

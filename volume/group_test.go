@@ -2,10 +2,12 @@ package volume_test
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -107,4 +109,18 @@ func TestATreeThatChangesMeanwhile(t *testing.T) {
 	}
 	close(stop)
 	container.Wait()
+}
+
+// Names are bytes: directories of other systems have names that are not UTF-8.
+func TestATreeWhoseNamesAreNoText(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "caf\xe9"), 0o755); errors.Is(err, syscall.EILSEQ) {
+		t.Skip("the file system takes no such names")
+	} else {
+		require.NoError(t, err)
+	}
+	file := filepath.Join(dir, "caf\xe9/cr\xe8me")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	require.NoError(t, volume.ChangeGroup(t.Context(), dir, int64(os.Getgid()), false, false))
+	assert.Equal(t, fs.FileMode(0o660), modeOf(t, file))
 }

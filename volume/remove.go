@@ -48,7 +48,7 @@ func (r remover) remove(ctx context.Context, name string) error {
 // removed there may be more to read.
 func (r remover) empty(ctx context.Context, dir string) error {
 	for {
-		entries, err := r.read(dir)
+		entries, err := readDir(r.root, dir, batch)
 		if err != nil {
 			return err
 		}
@@ -70,14 +70,15 @@ func (r remover) empty(ctx context.Context, dir string) error {
 	}
 }
 
-// read returns the first entries of a directory.
-func (r remover) read(dir string) ([]fs.DirEntry, error) {
-	file, err := r.root.Open(dir)
+// readDir returns the first n entries of a directory, all if n is negative. What
+// Root.FS has for that takes no name but in UTF-8.
+func readDir(root *os.Root, dir string, n int) ([]fs.DirEntry, error) {
+	file, err := root.Open(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	entries, err := file.ReadDir(batch)
+	entries, err := file.ReadDir(n)
 	if errors.Is(err, io.EOF) {
 		return nil, nil
 	}
