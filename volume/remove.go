@@ -73,7 +73,7 @@ func (r remover) empty(ctx context.Context, dir string) error {
 // readDir returns the first n entries of a directory, all if n is negative. What
 // Root.FS has for that takes no name but in UTF-8.
 func readDir(root *os.Root, dir string, n int) ([]fs.DirEntry, error) {
-	file, err := root.Open(dir)
+	file, err := root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0) // to open a pipe would block
 	if err != nil {
 		return nil, err
 	}
