@@ -39,7 +39,7 @@ func (p *Plugin) Unmount(ctx context.Context, _ types.UID, dir string) error {
 }
 
 // Detach gives up the pod's claim on the volume, unstages the volume when no other
-// pod has one, by what is on disk, and removes dir. It blocks for a call to the
+// pod has one, by what is on disk, and removes dir. It blocks for a few calls to the
 // driver, and while another pod's Attach or Detach is at the same volume. It is
 // idempotent. ErrNotRegistered is among its errors.
 func (p *Plugin) Detach(ctx context.Context, _ types.UID, dir string) error {
@@ -83,7 +83,11 @@ func (p *Plugin) unstage(ctx context.Context, r *record, dir string) error {
 		return fmt.Errorf("it is not known who has the volume: %w", unreadable)
 	}
 	err = p.withNode(r.driver, func(node csipb.NodeClient) error {
-		_, err := node.NodeUnstageVolume(ctx, &csipb.NodeUnstageVolumeRequest{VolumeId: r.handle, StagingTargetPath: staging})
+		able, err := abilitiesOf(ctx, node)
+		if err != nil || !able.stages() { // it did before an update: what it left mounted stays
+			return err
+		}
+		_, err = node.NodeUnstageVolume(ctx, &csipb.NodeUnstageVolumeRequest{VolumeId: r.handle, StagingTargetPath: staging})
 		return unlessGone(err, staging)
 	})
 	if err != nil {

@@ -77,6 +77,22 @@ func TestStepsAtOneVolumeComeOneAfterTheOther(t *testing.T) {
 	})
 }
 
+// An update of the driver may have it stage no more. CSI forbids the call then, which
+// would fail for ever.
+func TestVolumeOfADriverThatStagesNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, t.TempDir(), newFake(stages), csi.Config{})
+		v := s.claimed("a", "vol")
+		require.NoError(t, s.mount(v))
+		s.driver.able = nil
+		s.driver.fail("NodeUnstageVolume", codes.Unimplemented)
+		s.driver.took()
+		require.NoError(t, s.unmount(v))
+		assert.Equal(t, []string{"NodeUnpublishVolume vol"}, s.driver.took())
+		assert.Empty(t, s.remains())
+	})
+}
+
 func TestUnmountBeforeTheDriverIsRegistered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, t.TempDir(), newFake(stages), csi.Config{})
