@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -18,13 +19,18 @@ const (
 	dirMask               = fs.ModeSetgid | 0o110
 )
 
+// ErrGroupRefused is the error of ChangeGroup for files that do not take the group or
+// its rights, such as those on a file system that is read-only or has no groups.
+var ErrGroupRefused = errors.New("some files do not take the group")
+
 // ChangeGroup gives the directory, with all that is in it, to the group, as the
 // fsGroup of a pod asks for (Kubernetes docs, "Configure a Security Context"):
 // files get the group and its rights, directories also hand it on, links get the
 // group only and are not followed. It is for plugins, too. It is idempotent and may
 // take long; onlyMismatch has it do nothing when the directory itself is right
-// already (fsGroupChangePolicy OnRootMismatch). An error names the file; the rest
-// was changed or not.
+// already (fsGroupChangePolicy OnRootMismatch). An error names a file. With
+// ErrGroupRefused the rest was changed, and the kubelet has the pod start all the same;
+// with any other it was or not.
 func ChangeGroup(ctx context.Context, dir string, group int64, readOnly, onlyMismatch bool) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -44,46 +50,70 @@ func ChangeGroup(ctx context.Context, dir string, group int64, readOnly, onlyMis
 			return nil
 		}
 	}
-	return changeTree(ctx, root, ".", group, mask)
-}
-
-// changeTree changes what has the name, with all that is in it. Somebody may remove it
-// meanwhile.
-func changeTree(ctx context.Context, root *os.Root, name string, group int64, mask fs.FileMode) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err := changeFound(ctx, root, name, group, mask); !errors.Is(err, fs.ErrNotExist) {
+	c := changer{root: root, group: group, mask: mask}
+	if err := c.tree(ctx, "."); err != nil {
 		return err
+	}
+	if c.refused != nil {
+		return fmt.Errorf("%w: %w", ErrGroupRefused, c.refused)
 	}
 	return nil
 }
 
-// changeFound changes a directory last: when it is right, all in it is.
-func changeFound(ctx context.Context, root *os.Root, name string, group int64, mask fs.FileMode) error {
-	info, err := root.Lstat(name)
+// changer gives what is below root to a group.
+type changer struct {
+	root    *os.Root
+	group   int64
+	mask    fs.FileMode
+	refused error // the last
+}
+
+// tree changes what has the name, with all that is in it. Somebody may remove it
+// meanwhile.
+func (c *changer) tree(ctx context.Context, name string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	info, err := c.root.Lstat(name)
+	if err == nil && info.IsDir() {
+		err = c.entries(ctx, name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	if info.IsDir() {
-		mask |= dirMask
-		entries, err := readDir(root, name, -1)
-		if err != nil {
-			return err
-		}
-		for _, entry := range entries {
-			if err := changeTree(ctx, root, path.Join(name, entry.Name()), group, mask&^dirMask); err != nil {
-				return err
-			}
-		}
+	// A directory comes last: when it is right, all in it is.
+	if err := c.change(name, info.Mode()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.refused = err
 	}
-	if err := root.Lchown(name, -1, int(group)); err != nil {
+	return nil
+}
+
+func (c *changer) entries(ctx context.Context, dir string) error {
+	entries, err := readDir(c.root, dir, -1)
+	if err != nil {
 		return err
 	}
-	if info.Mode()&fs.ModeSymlink != 0 {
-		return nil
+	for _, entry := range entries {
+		if err := c.tree(ctx, path.Join(dir, entry.Name())); err != nil {
+			return err
+		}
 	}
-	return root.Chmod(name, info.Mode()|mask)
+	return nil
+}
+
+func (c *changer) change(name string, mode fs.FileMode) error {
+	err := c.root.Lchown(name, -1, int(c.group))
+	if mode&fs.ModeSymlink != 0 {
+		return err
+	}
+	mask := c.mask
+	if mode.IsDir() {
+		mask |= dirMask
+	}
+	return errors.Join(err, c.root.Chmod(name, mode|mask))
 }
 
 func groupOfFile(info fs.FileInfo) int64 {

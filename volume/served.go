@@ -86,7 +86,11 @@ func (m *Manager) giveToGroup(ctx context.Context, r *record, v *Volume, dir str
 	policy := r.pod.Spec.SecurityContext.FSGroupChangePolicy
 	onlyMismatch := unknown == nil || policy != nil && *policy == corev1.FSGroupChangeOnRootMismatch
 	if err := ChangeGroup(ctx, dir, *group, v.ReadOnly, onlyMismatch); err != nil {
-		return fmt.Errorf("give it to the pod's group: %w", err)
+		err = fmt.Errorf("give it to the pod's group: %w", err)
+		if !errors.Is(err, ErrGroupRefused) {
+			return err
+		}
+		m.tell(ctx, r, v.Spec.Name, err)
 	}
 	r.grouped[v.Spec.Name] = true
 	if unknown != nil {
