@@ -79,7 +79,7 @@ func (c *cache) relist(all listing, m mark) (tell []types.UID) {
 		switch {
 		case p.due():
 			c.enqueue(p)
-		case len(p.records) == 0 && !p.owned && !p.listed.after(m):
+		case len(p.records) == 0 && !p.owned && !p.toBeListed() && !p.listed.after(m):
 			delete(c.pods, uid)
 		}
 	}

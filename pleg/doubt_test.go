@@ -37,6 +37,43 @@ func TestWhatFailsBetweenListingsIsTriedAgainAfterAShortPeriod(t *testing.T) {
 	}
 }
 
+// The listing of all pods below is answered before the pod is there and arrives after the
+// pod's own has failed: it makes up for nothing.
+func TestWhatFailsForANewPodDuringAListingIsTriedAgainAfterAShortPeriod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runtime := newFakeRuntime()
+		runtime.addPod("a")
+		talker := &talker{runtime, make(chan *runtimeapi.ContainerEventResponse)}
+		g, told := start(t, talker, pleg.Config{})
+		time.Sleep(15 * time.Second)
+		require.True(t, g.Metrics().Eventful)
+		told.take()
+		runtime.do(func() {
+			runtime.delay[""] = 2 * time.Second // each of its two calls
+			runtime.fail["new"] = errDown
+		})
+		for before := len(runtime.relistTimes()); len(runtime.relistTimes()) == before; {
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(3 * time.Second)
+		runtime.addPod("new")
+		talker.say <- &runtimeapi.ContainerEventResponse{PodSandboxStatus: &runtimeapi.PodSandboxStatus{
+			Metadata: &runtimeapi.PodSandboxMetadata{Uid: "new"},
+		}}
+		synctest.Wait()
+		require.Equal(t, 1, runtime.count("ListPodSandbox/new"))
+		runtime.do(func() {
+			clear(runtime.delay)
+			clear(runtime.fail)
+		})
+		time.Sleep(2500 * time.Millisecond)
+		assert.Equal(t, []types.UID{"new"}, told.take())
+		time.Sleep(2 * time.Second)
+		assert.True(t, g.Metrics().Eventful)
+		assert.Zero(t, g.Metrics().EventsLost, "the event came")
+	})
+}
+
 func TestHealthIsNotInDoubtBetweenListingsThatAreFarApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, client := startCritest(t)
