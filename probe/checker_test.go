@@ -50,12 +50,16 @@ func exec(command ...string) *corev1.Probe {
 	return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: command}}}
 }
 
+// patience is the timeout of a check over a socket, in seconds: time is real there, and a
+// busy machine may stand still for longer than the default.
+const patience = 60
+
 func get(action corev1.HTTPGetAction) *corev1.Probe {
-	return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &action}}
+	return &corev1.Probe{TimeoutSeconds: patience, ProbeHandler: corev1.ProbeHandler{HTTPGet: &action}}
 }
 
 func tcp(action corev1.TCPSocketAction) *corev1.Probe {
-	return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &action}}
+	return &corev1.Probe{TimeoutSeconds: patience, ProbeHandler: corev1.ProbeHandler{TCPSocket: &action}}
 }
 
 // serve starts a web server and returns the target that it is, with its port
@@ -297,7 +301,9 @@ func TestHTTPFailures(t *testing.T) {
 func TestHTTPTimesOut(t *testing.T) {
 	t.Parallel()
 	_, target := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	found, err := newChecker().Check(t.Context(), get(corev1.HTTPGetAction{Port: web}), target)
+	spec := get(corev1.HTTPGetAction{Port: web})
+	spec.TimeoutSeconds = 0 // the default
+	found, err := newChecker().Check(t.Context(), spec, target)
 	require.NoError(t, err)
 	assert.Equal(t, probe.Failure, found.Result)
 	assert.Contains(t, found.Output, "Timeout exceeded")

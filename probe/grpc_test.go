@@ -48,7 +48,7 @@ func TestGRPC(t *testing.T) {
 		"no server":                  {target, 1, nil, probe.Failure, "error: health rpc to 127.0.0.1:1 failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			spec := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: row.port, Service: row.service}}}
+			spec := &corev1.Probe{TimeoutSeconds: patience, ProbeHandler: corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: row.port, Service: row.service}}}
 			found, err := newChecker().Check(t.Context(), spec, row.target)
 			require.NoError(t, err)
 			assert.Equal(t, row.want, found.Result)
