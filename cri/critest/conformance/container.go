@@ -65,7 +65,7 @@ func containerEcho(s *subject) {
 // may be after a short one's end.
 func containerLife(s *subject) {
 	p := s.runPod("life")
-	app := s.create(p, "app", Program{Lasts: 300 * time.Millisecond})
+	app := s.create(p, "app", Program{Lasts: 3 * time.Second}) // longer than a busy machine stands still
 	created := s.status(app)
 	assert.Equal(s.t, runtimeapi.ContainerState_CONTAINER_CREATED, created.GetState())
 	assert.Zero(s.t, created.GetStartedAt())
