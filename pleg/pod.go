@@ -150,13 +150,14 @@ func (p *pod) beginInspection() inspection {
 //
 // The result holds for every listing since the one it was made for: no container
 // returns to a state that it has left, so equal records mean that nothing has
-// happened. If the records have changed it holds for that one listing alone, and
-// as the pod is stale the next inspection follows.
+// happened. If the records have changed, or somebody knows better and asked for a
+// refresh, it holds for that one listing alone, and as the pod is stale the next
+// inspection follows.
 func (p *pod) endInspection(task inspection, state *cri.PodState, err error) (tell bool) {
 	defer p.wakeWaiters()
 	p.inspecting = false
 	seen := p.listed
-	if p.changed.after(task.from) {
+	if p.stale || p.changed.after(task.from) {
 		seen = task.from
 		if !seen.after(p.seen) {
 			return task.news

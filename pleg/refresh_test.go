@@ -42,6 +42,25 @@ func TestRefreshInspectsAQuietPod(t *testing.T) {
 	})
 }
 
+// A change that no listing shows, as of a container's resources, comes while a status is on
+// its way that was taken before. Listings of all pods meanwhile make that no newer.
+func TestAStatusFromBeforeARefreshIsNotTakenForOneFromAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runtime := newFakeRuntime()
+		runtime.addPod("a")
+		g, _ := start(t, runtime, pleg.Config{})
+		time.Sleep(500 * time.Millisecond)
+		runtime.do(func() { runtime.delay["s-a"] = 5 * time.Second })
+		g.Refresh("a")
+		time.Sleep(time.Second)
+
+		runtime.setSandbox("a", "s-a", ready, "10.9.9.9")
+		acted := time.Now()
+		g.Refresh("a")
+		assert.Equal(t, []string{"10.9.9.9"}, state(t, g, "a", acted).IPs)
+	})
+}
+
 func TestRefreshJoinsRequestsAndNeverBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runtime := newFakeRuntime()
