@@ -49,7 +49,7 @@ func onNetwork(t *testing.T, answer string, cfg Config, play func(*testing.T, *M
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{answer: answer}
 		m := New(nil, cfg)
-		m.checker.transport.DialContext = n.dial
+		m.checker.dial = n.dial
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- m.Run(ctx) }()

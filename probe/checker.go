@@ -3,7 +3,6 @@ package probe
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,9 +37,9 @@ type CheckerConfig struct {
 
 // Checker does single checks. It keeps no state between them.
 type Checker struct {
-	exec      Execer
-	cfg       CheckerConfig
-	transport *http.Transport
+	exec Execer
+	cfg  CheckerConfig
+	dial dialFunc // of HTTP checks
 }
 
 // NewChecker returns a Checker that runs commands through exec.
@@ -48,7 +47,7 @@ func NewChecker(exec Execer, cfg CheckerConfig) *Checker {
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "kube-probe/1.37"
 	}
-	return &Checker{exec: exec, cfg: cfg, transport: newTransport()}
+	return &Checker{exec: exec, cfg: cfg, dial: dial}
 }
 
 // Check checks the target once, as the probe's handler says. It blocks for the

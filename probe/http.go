@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,12 +21,19 @@ const (
 	maxHeader = 64 << 10
 )
 
-// newTransport returns what all HTTP checks share. It asks no proxy, as the
-// target is on this node; trusts any certificate, as nobody vouches for a pod's;
-// and holds no connection, as the next check is a new one.
-func newTransport() *http.Transport {
+// newTransport returns what one HTTP check uses. At the end of ctx all that it has begun
+// ends too: by itself a transport goes on to connect and to shake hands, for requests to
+// come. It asks no proxy, as the target is on this node; trusts any certificate, as nobody
+// vouches for a pod's; and holds no connection, as the next check is a new one.
+func newTransport(ctx context.Context, dial dialFunc) *http.Transport {
 	return &http.Transport{
-		DialContext:            dial,
+		DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			if err == nil {
+				context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) }) // the transport closes it then
+			}
+			return conn, err
+		},
 		TLSClientConfig:        &tls.Config{InsecureSkipVerify: true},
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
@@ -35,11 +43,13 @@ func newTransport() *http.Transport {
 
 // get checks that a GET is answered with a status of 200 to 399.
 func (c *Checker) get(ctx context.Context, action *corev1.HTTPGetAction, target Target, timeout time.Duration) (Outcome, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	request, err := newRequest(ctx, action, target, c.cfg.UserAgent)
 	if err != nil {
 		return Outcome{}, err
 	}
-	client := http.Client{Transport: c.transport, Timeout: timeout, CheckRedirect: checkRedirect}
+	client := http.Client{Transport: newTransport(ctx, c.dial), Timeout: timeout, CheckRedirect: checkRedirect}
 	response, err := client.Do(request)
 	if err != nil {
 		return outcome(Failure, err.Error()), nil

@@ -184,7 +184,7 @@ func FuzzHTTPAnswer(f *testing.F) {
 	f.Add([]byte("\x00\xff"))
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		checker := NewChecker(nil, CheckerConfig{})
-		checker.transport.DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
+		checker.dial = func(_ context.Context, _, address string) (net.Conn, error) {
 			require.Equal(t, "10.0.0.7:8080", address)
 			return answering(answer), nil
 		}

@@ -30,6 +30,8 @@ func connect(ctx context.Context, action *corev1.TCPSocketAction, target Target,
 	return outcome(Success, ""), nil
 }
 
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
 // dial connects so that the closed connection does not hold its local port for
 // a minute: a node does many checks.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
