@@ -144,9 +144,19 @@ func (t hookTarget) port(port intstr.IntOrString) (int, error) {
 }
 
 // send makes a request on a connection of its own, past any proxy, to whoever
-// answers there.
+// answers there. The connection ends with it: by itself a transport goes on to connect
+// and to shake hands when the request was given up.
 func send(request *http.Request) error {
+	ctx, cancel := context.WithCancel(request.Context())
+	defer cancel()
 	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			if err == nil {
+				context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
+			}
+			return conn, err
+		},
 		DisableKeepAlives: true,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a container proves nothing to its node
 	}}

@@ -2,6 +2,8 @@ package podsync
 
 import (
 	"context"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -65,6 +67,29 @@ func TestAnHTTPSHookDoesNotAskForACertificate(t *testing.T) {
 	target, port := hookServer(t, func(http.ResponseWriter, *http.Request) { served = true }, httptest.NewTLSServer)
 	require.NoError(t, httpHook(t.Context(), &corev1.HTTPGetAction{Scheme: corev1.URISchemeHTTPS, Port: intstr.FromInt(port)}, target))
 	assert.True(t, served)
+}
+
+func TestAnHTTPSHookThatIsGivenUpLeavesNothingOpen(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	ctx, giveUp := context.WithCancel(t.Context())
+	closed := make(chan error, 1)
+	go func() { // takes the connection and does not shake hands
+		conn, err := listener.Accept()
+		if err == nil {
+			defer conn.Close()
+			_, _ = conn.Read(make([]byte, 1)) // the client has begun to
+			giveUp()
+			_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_, err = io.Copy(io.Discard, conn)
+		}
+		closed <- err
+	}()
+	port := listener.Addr().(*net.TCPAddr).Port
+	action := &corev1.HTTPGetAction{Scheme: corev1.URISchemeHTTPS, Port: intstr.FromInt(port)}
+	require.ErrorIs(t, httpHook(ctx, action, hookTarget{podIP: "127.0.0.1"}), context.Canceled)
+	require.NoError(t, <-closed, "the connection stays open")
 }
 
 func TestAnHTTPSHookFallsBackOnHTTPWithoutItsAuthorization(t *testing.T) {
