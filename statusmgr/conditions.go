@@ -252,7 +252,12 @@ func conditionOf(conditions []corev1.PodCondition, kind corev1.PodConditionType)
 	return &conditions[i]
 }
 
-// foreign returns the conditions that are not the agent's.
+// agents returns the conditions that are the agent's.
+func agents(conditions []corev1.PodCondition) []corev1.PodCondition {
+	return slices.DeleteFunc(slices.Clone(conditions), func(c corev1.PodCondition) bool { return !isOwned(c) })
+}
+
+// foreign returns those that are not.
 func foreign(conditions []corev1.PodCondition) []corev1.PodCondition {
 	return slices.DeleteFunc(slices.Clone(conditions), isOwned)
 }

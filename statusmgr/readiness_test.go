@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/statusmgr"
@@ -98,6 +99,49 @@ func TestHealthShowsAtOnceAsItWouldLater(t *testing.T) {
 				m.Set(pod, then(before, in))
 				synctest.Wait()
 				assert.Len(t, u.calls, 2, "the worker has nothing to add")
+			})
+		})
+	}
+}
+
+// A status that changes nothing but somebody else's condition is not reported, but what a
+// probe finds next counts with the gate as it is by then.
+func TestHealthCountsWithTheNewestGates(t *testing.T) {
+	const gate = "example.org/lb"
+	tests := map[string]struct {
+		before, after corev1.ConditionStatus
+		ready         said
+	}{
+		"opened": {corev1.ConditionFalse, corev1.ConditionTrue, yes},
+		"closed": {corev1.ConditionTrue, corev1.ConditionFalse, no("ReadinessGatesNotReady", `readiness gate "example.org/lb" is "False"`)},
+		"new":    {"", corev1.ConditionTrue, yes},
+		"gone":   {corev1.ConditionTrue, "", no("ReadinessGatesNotReady", `readiness gate "example.org/lb" has no condition`)},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			inRun(t, statusmgr.Config{}, func(m *statusmgr.Manager, u *fakeUpdater) {
+				pod := newPod(always, "app")
+				pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: gate}}
+				in := input(pod, observed("app#0 running"))
+				in.Health = map[string]statusmgr.Health{"app-0": isNotReady}
+				for _, status := range []corev1.ConditionStatus{test.before, test.after} {
+					pod.Status.Conditions = nil
+					if status != "" {
+						pod.Status.Conditions = []corev1.PodCondition{{Type: gate, Status: status}}
+					}
+					in.Previous, _ = m.Get(pod.UID)
+					m.Set(pod, statusmgr.Generate(in))
+					in.Now = in.Now.Add(time.Minute)
+				}
+				synctest.Wait()
+				require.Len(t, u.calls, 1)
+				got, _ := m.Get(pod.UID)
+				assert.Equal(t, test.after, condition(got, gate).Status)
+				assert.Equal(t, metav1.NewTime(now), condition(got, corev1.PodReady).LastTransitionTime)
+
+				m.SetHealth(pod.UID, "app-0", isReady)
+				got, _ = m.Get(pod.UID)
+				assert.Equal(t, test.ready, about(got, corev1.PodReady))
 			})
 		})
 	}

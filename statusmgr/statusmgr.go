@@ -90,8 +90,8 @@ func orDefault(d time.Duration) time.Duration {
 // Set makes status the newest of the pod, whose own Status is not looked at. It
 // does not block and is idempotent: a status that means the same as the one
 // kept, times of conditions, order and other owners' conditions aside, is not
-// reported. The pod itself is always taken, so that Pods shows its newest spec
-// and metadata.
+// reported. The pod itself and other owners' conditions are always taken, so that
+// Pods shows its newest spec and metadata, and SetHealth counts with them.
 //
 // A status is refused, the old one kept and a warning logged, if it would undo
 // what others have acted on: a terminal phase, or the end of a container that
@@ -125,7 +125,9 @@ func (m *Manager) store(next *corev1.Pod) (previous *corev1.Pod, changed bool, e
 			return nil, false, err
 		}
 		if sameStatus(&previous.Status, &next.Status) {
+			others := foreign(next.Status.Conditions) // which SetHealth looks at
 			next.Status = previous.Status
+			next.Status.Conditions = slices.Concat(agents(previous.Status.Conditions), others)
 			e.pod = next
 			return nil, false, nil
 		}
