@@ -180,6 +180,7 @@ func TestQOSClass(t *testing.T) {
 		"other resources do not count":         {app: resources{Limits: corev1.ResourceList{"example.org/gpu": resource.MustParse("1")}}, want: corev1.PodQOSBestEffort},
 		"limits equal requests everywhere":     {app: full, init: full, want: corev1.PodQOSGuaranteed},
 		"the same amount, written otherwise":   {app: resources{Requests: list("1000m", "1024Mi"), Limits: list("1", "1Gi")}, init: full, want: corev1.PodQOSGuaranteed},
+		"a request of zero is no limit":        {app: resources{Requests: list("0", "1Gi"), Limits: list("1", "1Gi")}, init: full, want: corev1.PodQOSBurstable},
 		"missing requests are the limits":      {app: resources{Limits: list("1", "1Gi")}, init: full, want: corev1.PodQOSGuaranteed},
 		"one container asks for nothing":       {app: full, want: corev1.PodQOSBurstable},
 		"only requests":                        {app: resources{Requests: list("1", "1Gi")}, init: full, want: corev1.PodQOSBurstable},

@@ -14,9 +14,9 @@ func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 			limit, limited := all[i].Limits[name]
 			request, requested := all[i].Requests[name]
-			limited, requested = limited && limit.Sign() > 0, requested && request.Sign() > 0
-			asked = asked || limited || requested
-			// A missing request is the limit, by the API's defaults.
+			limited = limited && limit.Sign() > 0
+			asked = asked || limited || request.Sign() > 0
+			// A missing request is the limit, by the API's defaults; one of zero is not.
 			guaranteed = guaranteed && limited && (!requested || request.Cmp(limit) == 0)
 		}
 	}
