@@ -30,20 +30,38 @@ func TestBackOffDoublesToFiveMinutes(t *testing.T) {
 	})
 }
 
-func TestNoCallToTheRuntimeWhileBackingOff(t *testing.T) {
+func TestNoPullWhileBackingOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runtime := &fakeRuntime{pull: fails("no")}
 		puller := imagepull.New(runtime, imagepull.Config{})
 		requireReason(t, puller, "a", "nginx:1", imagepull.ReasonPull)
-		before := runtime.calls()
 		for _, policy := range []corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent} {
 			_, _, err := puller.Ensure(t.Context(), pod("a"), container("nginx:1", policy), nil)
 			assert.ErrorContains(t, err, "Back-off")
 		}
-		assert.Equal(t, before, runtime.calls())
+		assert.Len(t, runtime.pulls(), 1)
 
 		_, _, err := puller.Ensure(t.Context(), pod("a"), container("nginx:1", corev1.PullNever), nil)
 		assert.ErrorContains(t, err, "Never", "what is never pulled does not back off")
+	})
+}
+
+// Somebody imports it by hand, as one does without a network, or another pod has it
+// pulled with its secret.
+func TestImageThatHasComeByOtherMeansEndsTheBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runtime := &fakeRuntime{pull: fails("no route to host")}
+		puller := imagepull.New(runtime, imagepull.Config{})
+		requireReason(t, puller, "a", "nginx:1", imagepull.ReasonPull)
+		runtime.present = append(runtime.present, "nginx:1")
+		requireReason(t, puller, "a", "nginx:1", imagepull.ReasonBackOff) // what is pulled always
+
+		image, release, err := puller.Ensure(t.Context(), pod("a"), container("nginx:1", corev1.PullIfNotPresent), nil)
+		require.NoError(t, err)
+		release()
+		assert.Equal(t, "sha256:nginx:1", image.GetId())
+		requireReason(t, puller, "a", "nginx:1", imagepull.ReasonPull)
+		assert.Len(t, runtime.pulls(), 2)
 	})
 }
 

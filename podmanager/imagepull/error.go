@@ -37,8 +37,8 @@ func (e *Error) Unwrap() error { return e.cause }
 // WaitingReason is the reason for the container status of the waiting container.
 func (e *Error) WaitingReason() string { return e.reason }
 
-// RetryAt is when the back-off ends: until then Ensure only says so again. It
-// is the zero time when there is none.
+// RetryAt is when the back-off ends: until then Ensure pulls nothing, but finds an
+// image that has come by other means. It is the zero time when there is none.
 func (e *Error) RetryAt() time.Time { return e.retryAt }
 
 func invalidName(image string, err error) *Error {

@@ -181,11 +181,6 @@ func (p *Puller) Ensure(ctx context.Context, pod *corev1.Pod, container *corev1.
 
 func (p *Puller) ensure(ctx context.Context, r *request) (*runtimeapi.Image, *Error) {
 	never := r.container.ImagePullPolicy == corev1.PullNever
-	if !never {
-		if err := p.backingOff(r); err != nil {
-			return nil, err
-		}
-	}
 	if r.container.ImagePullPolicy != corev1.PullAlways {
 		image, err := p.find(ctx, r, r.spec)
 		if err != nil {
@@ -203,6 +198,9 @@ func (p *Puller) ensure(ctx context.Context, r *request) (*runtimeapi.Image, *Er
 	}
 	if never {
 		return nil, neverPull(r.container.Image)
+	}
+	if err := p.backingOff(r); err != nil {
+		return nil, err
 	}
 	return p.recorded(ctx, r)
 }
