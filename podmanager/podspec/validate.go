@@ -55,10 +55,6 @@ func validateSpec(spec *corev1.PodSpec) field.ErrorList {
 		path := specPath.Child("readinessGates").Index(i).Child("conditionType")
 		errs = append(errs, metavalidation.ValidateLabelName(string(gate.ConditionType), path)...)
 	}
-	for i, secret := range spec.ImagePullSecrets {
-		path := specPath.Child("imagePullSecrets").Index(i).Child("name")
-		errs = append(errs, required(path, secret.Name)...)
-	}
 	return errs
 }
 

@@ -68,7 +68,6 @@ func TestValidationNamesTheField(t *testing.T) {
 		{"hostname override on host network", spec(func(s *corev1.PodSpec) { s.HostnameOverride = ptr("a"); s.HostNetwork = true }), "spec.hostnameOverride"},
 		{"shared processes and host PID", spec(func(s *corev1.PodSpec) { s.ShareProcessNamespace = ptr(true); s.HostPID = true }), "spec.shareProcessNamespace"},
 		{"node selector", spec(func(s *corev1.PodSpec) { s.NodeSelector = map[string]string{"a": "b c"} }), "spec.nodeSelector"},
-		{"pull secret without name", spec(func(s *corev1.PodSpec) { s.ImagePullSecrets = []corev1.LocalObjectReference{{}} }), "spec.imagePullSecrets[0].name"},
 		{"readiness gate", spec(func(s *corev1.PodSpec) { s.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "a b"}} }), "spec.readinessGates[0].conditionType"},
 		{"dns None without servers", spec(func(s *corev1.PodSpec) { s.DNSPolicy = corev1.DNSNone }), "spec.dnsConfig.nameservers"},
 		{"dns server", spec(func(s *corev1.PodSpec) { s.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"dns.local"}} }), "spec.dnsConfig.nameservers[0]"},
@@ -267,10 +266,11 @@ func TestValidationTakesWhatKubernetesTakes(t *testing.T) {
 		"sidecar with probes": spec(func(s *corev1.PodSpec) {
 			s.InitContainers = []corev1.Container{{Name: "side", Image: "x", RestartPolicy: ptr(corev1.ContainerRestartPolicyAlways), ReadinessProbe: &corev1.Probe{ProbeHandler: exec()}}}
 		}),
-		"device":             app(func(c *corev1.Container) { c.Resources.Limits = list("example.com/gpu", "1") }),
-		"real-time signal":   app(func(c *corev1.Container) { c.Lifecycle = &corev1.Lifecycle{StopSignal: ptr(corev1.SIGRTMINPLUS3)} }),
-		"search of the root": spec(func(s *corev1.PodSpec) { s.DNSConfig = &corev1.PodDNSConfig{Searches: []string{".", "_tcp.local."}} }),
-		"no grace":           spec(func(s *corev1.PodSpec) { s.TerminationGracePeriodSeconds = ptr[int64](0) }),
+		"device":              app(func(c *corev1.Container) { c.Resources.Limits = list("example.com/gpu", "1") }),
+		"real-time signal":    app(func(c *corev1.Container) { c.Lifecycle = &corev1.Lifecycle{StopSignal: ptr(corev1.SIGRTMINPLUS3)} }),
+		"search of the root":  spec(func(s *corev1.PodSpec) { s.DNSConfig = &corev1.PodDNSConfig{Searches: []string{".", "_tcp.local."}} }),
+		"unnamed pull secret": spec(func(s *corev1.PodSpec) { s.ImagePullSecrets = []corev1.LocalObjectReference{{}} }),
+		"no grace":            spec(func(s *corev1.PodSpec) { s.TerminationGracePeriodSeconds = ptr[int64](0) }),
 		"sysctl by slashes": spec(func(s *corev1.PodSpec) {
 			s.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "net/ipv4/tcp_syncookies"}}}
 		}),
