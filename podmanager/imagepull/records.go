@@ -30,8 +30,15 @@ type records struct {
 // intent is a name that is being pulled.
 type intent struct {
 	pulls int
-	// stale: an earlier agent died while it pulled.
-	stale bool
+	doubts
+}
+
+// doubts are whether pulls of a name that are over have left an image without a record.
+type doubts struct {
+	// unsure: nobody waited for the end of one, or it could not be recorded.
+	unsure bool
+	// died: an earlier agent, or the runtime, died in one. It brings nothing any more.
+	died bool
 }
 
 // record is what is known of an image.
@@ -82,32 +89,34 @@ func (r *records) begin(name string) error {
 	_, err := os.Stat(r.intentFile(name))
 	r.mu.Lock()
 	if r.intents[name] == nil {
-		r.intents[name] = &intent{stale: err == nil}
+		r.intents[name] = &intent{doubts: doubts{died: err == nil}}
 	}
 	r.intents[name].pulls++
 	r.mu.Unlock()
 	if err := writeDurably(r.intentFile(name), []byte(name)); err != nil {
-		r.leave(name)
+		r.leave(name, doubts{})
 		return fmt.Errorf("note that the image is to be pulled: %w", err)
 	}
 	return nil
 }
 
-// leave ends what begin began, and tells whether nobody else pulls the image and
-// whether the note is that of an earlier agent too.
-func (r *records) leave(name string) (last, stale bool) {
+// leave ends what begin began, with the doubts that the pull has left, and tells whether
+// nobody else pulls the image and what all pulls of it have left.
+func (r *records) leave(name string, left doubts) (last bool, all doubts) {
 	if r.folder == "" {
-		return false, false
+		return false, left
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	current := r.intents[name]
+	current.unsure = current.unsure || left.unsure
+	current.died = current.died || left.died
 	current.pulls--
 	if current.pulls > 0 {
-		return false, current.stale
+		return false, current.doubts
 	}
 	delete(r.intents, name)
-	return true, current.stale
+	return true, current.doubts
 }
 
 // settled removes the note of a pull that has ended, unless somebody pulls the image

@@ -43,15 +43,19 @@ func (p *Puller) recorded(ctx context.Context, r *request) (*runtimeapi.Image, *
 		return nil, p.failed(r, err)
 	}
 	image, by, failed := p.pullAndFind(ctx, r)
-	known := false
+	var left doubts
 	if failed == nil {
-		err := p.records.add(image.GetId(), name, by)
-		if known = err == nil; !known {
+		if err := p.records.add(image.GetId(), name, by); err != nil {
+			left.unsure = true
 			p.log.Warn("pull not recorded, the registry will be asked again", zap.String("image", name), zap.Error(err))
 		}
+	} else {
+		left.unsure = ctx.Err() != nil || failed.reason == ReasonInspect
+		left.died = status.Code(failed.cause) == codes.Unavailable
 	}
-	last, stale := p.records.leave(name)
-	if last && (known || failed != nil && p.broughtNothing(ctx, r, failed, stale)) {
+	known := failed == nil && !left.unsure
+	last, left := p.records.leave(name, left)
+	if last && (known || !left.unsure && p.broughtNothing(ctx, r, left.died)) {
 		if err := p.records.settled(name); err != nil {
 			p.log.Warn("note of pull not removed", zap.String("image", name), zap.Error(err))
 		}
@@ -59,18 +63,12 @@ func (p *Puller) recorded(ctx context.Context, r *request) (*runtimeapi.Image, *
 	return image, failed
 }
 
-// broughtNothing reports whether it is sure that neither a pull that failed, nor one
-// that an earlier agent did not see the end of, has left an image without a record.
-// Somebody may bring the image by other means next, and it is for all then.
-func (p *Puller) broughtNothing(ctx context.Context, r *request, failed *Error, stale bool) bool {
-	if ctx.Err() != nil || failed.reason == ReasonInspect {
-		return false
-	}
+// broughtNothing reports whether it is sure that neither the pulls of the image that
+// failed, nor one in which an agent or the runtime died, have left it without a record.
+// Somebody may bring it by other means next, and it is for all then.
+func (p *Puller) broughtNothing(ctx context.Context, r *request, died bool) bool {
 	image, err := p.inspect(ctx, r.spec)
-	if image == nil {
-		return err == nil
-	}
-	return !stale && status.Code(failed.cause) != codes.Unavailable // the runtime may have ended at any point
+	return err == nil && (image == nil || !died)
 }
 
 // dropRecords forgets an image that was to be removed, if it is gone. The names are

@@ -215,6 +215,56 @@ func TestAPullUnderAnotherSpellingLeavesTheNote(t *testing.T) {
 	v.expect("mallory, never pulling", corev1.PullNever, long, names{"mallory"}, imagepull.ReasonNeverPull, 0)
 }
 
+// Alice's pull brings the image, but nobody waits for it any more, or it cannot be
+// recorded. That mallory, who pulls it meanwhile, is refused does not settle that.
+func TestARefusalDoesNotSettleThePullOfAnother(t *testing.T) {
+	for name, want := range map[string]error{"given up": context.Canceled, "not recorded": nil} {
+		t.Run(name, func(t *testing.T) {
+			v := newVault(t)
+			v.get(corev1.PullAlways, guarded, "alice")
+			entries, err := os.ReadDir(v.cfg.Records)
+			require.NoError(t, err)
+			record := filepath.Join(v.cfg.Records, entries[0].Name())
+			require.NoError(t, os.Remove(record))
+			v.runtime.present = nil
+
+			ctx, giveUp := context.WithCancel(t.Context())
+			defer giveUp()
+			began, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+			pulls := make(chan context.Context, 2)
+			v.runtime.pull = func(ctx context.Context, _ string) error { pulls <- ctx; return nil }
+			v.runtime.admits = func(auth *runtimeapi.AuthConfig) error {
+				if auth.GetUsername() == "alice" {
+					pull := <-pulls
+					close(began)
+					select {
+					case <-pull.Done(): // nobody waits for it any more
+					case <-goOn:
+					}
+					return nil
+				}
+				if want == nil {
+					assert.NoError(t, os.Mkdir(record, 0o700)) // in the way of the record
+					defer os.Remove(record)
+					close(goOn)
+				} else {
+					giveUp()
+				}
+				assert.ErrorIs(t, <-ended, want)
+				return errors.New("401 Unauthorized")
+			}
+			go func() {
+				_, _, err := v.puller.Ensure(ctx, podWith("a", "alice"), container(guarded, corev1.PullIfNotPresent), nil)
+				ended <- err
+			}()
+			<-began
+			v.expect("mallory meanwhile", corev1.PullIfNotPresent, guarded, names{"mallory"}, imagepull.ReasonPull, 1)
+			require.NotEmpty(t, v.runtime.present)
+			v.expect("mallory, never pulling", corev1.PullNever, guarded, names{"mallory"}, imagepull.ReasonNeverPull, 0)
+		})
+	}
+}
+
 func TestARuntimeThatDiesInAPullProvesNothing(t *testing.T) {
 	v := newVault(t)
 	v.runtime.admits = func(*runtimeapi.AuthConfig) error {
