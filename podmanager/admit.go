@@ -60,7 +60,9 @@ func (m *Manager) next(w *worker) (next step, pod *corev1.Pod, admitted []*corev
 	case w.state == waiting && !m.names.first(w.name, w.uid):
 		return wait, nil, nil
 	case w.state == waiting && !w.admitted:
-		return ask, w.pod, m.admittedPods()
+		others := m.admittedPods()
+		w.admitted = true // for Admitted: what is decided meanwhile must leave it its room
+		return ask, w.pod, others
 	case w.state == waiting:
 		w.state = syncing
 	}
@@ -68,9 +70,10 @@ func (m *Manager) next(w *worker) (next step, pod *corev1.Pod, admitted []*corev
 	return goAndWork, nil, nil
 }
 
-// Admitted returns the pods that share the node, as Config.Admit is told of them:
-// the newest version of each that was admitted and has not ended. The pods are
-// shared and must not be changed; the slice is the caller's.
+// Admitted returns the pods that share the node, as Config.Admit is told of them, and
+// the one that Admit is being asked about: the newest version of each that was admitted
+// and has not ended. The pods are shared and must not be changed; the slice is the
+// caller's.
 func (m *Manager) Admitted() []*corev1.Pod {
 	m.mu.Lock()
 	defer m.mu.Unlock()

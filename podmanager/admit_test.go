@@ -355,3 +355,19 @@ func TestAdmittedAreThePodsThatShareTheNode(t *testing.T) {
 		assert.Equal(t, []types.UID{"b"}, uids())
 	})
 }
+
+func TestAPodThatIsAskedForCountsForWhatIsDecidedMeanwhile(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fake) {
+		var m *podmanager.Manager
+		var seen []*corev1.Pod
+		m = runAdmitting(t, f, f, func(pod *corev1.Pod, admitted []*corev1.Pod) *podmanager.Rejection {
+			assert.Empty(t, admitted, "not itself")
+			seen = m.Admitted()
+			return room(0)(pod, admitted)
+		})
+		m.Set(pod("a"))
+		synctest.Wait()
+		require.Len(t, seen, 1)
+		assert.Empty(t, m.Admitted(), "it was rejected")
+	})
+}

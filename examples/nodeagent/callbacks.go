@@ -174,7 +174,9 @@ func (a *agent) admit(pod *corev1.Pod, admitted []*corev1.Pod) *podmanager.Rejec
 			return (*podmanager.Rejection)(why)
 		}
 	}
-	return admission.Check(pod, a.node, a.allocated(admitted))
+	return a.syncer.Admit(pod, func() *podmanager.Rejection {
+		return admission.Check(pod, a.node, a.allocated(admitted))
+	})
 }
 
 // fits asks whether the node has what a pod wants after a resize.

@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/edged-project/edged/podmanager"
 )
 
 // deferredRetry is how soon a resize that was refused is asked for again: pods end,
@@ -109,6 +111,22 @@ func (s *Syncer) Allocated(pod *corev1.Pod) *corev1.Pod {
 		allocated = remembered(pod.Status)
 	}
 	return allocated.apply(pod)
+}
+
+// Admit sets aside what a pod that is new to the node asks for, unless check, which is
+// called once, says why it may not start; that is returned. No resize is decided
+// meanwhile: what is Allocated to others stays so, and Fits is asked with the new pod
+// among the admitted or before check is called. So one room is not given to both. It
+// blocks for check and for the decision on a resize, and is for Config.Admit of package
+// podmanager.
+func (s *Syncer) Admit(pod *corev1.Pod, check func() *podmanager.Rejection) *podmanager.Rejection {
+	s.allocating <- struct{}{}
+	defer func() { <-s.allocating }()
+	why := check()
+	if why == nil {
+		s.setAside(pod)
+	}
+	return why
 }
 
 // allocate sets aside what the pod asks for, if the node has it, and returns the pod

@@ -3,6 +3,7 @@ package podsync_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/cri/critest"
+	"github.com/edged-project/edged/podmanager"
 	"github.com/edged-project/edged/podmanager/podsync"
 )
 
@@ -223,5 +225,76 @@ func TestWhatIsLeftIsNotGivenTwice(t *testing.T) {
 			sum += s.memoryOf(pod, "a")
 		}
 		assert.Equal(t, int64(2*before+2*after), sum)
+	})
+}
+
+// A pod comes and another grows at once on a node with room for one of both.
+func TestWhatIsLeftIsNotGivenToANewPodAndAResize(t *testing.T) {
+	for name, resizeFirst := range map[string]bool{"the resize first": true, "the new pod first": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, critest.Config{})
+				var syncer *podsync.Syncer
+				var admitted atomic.Bool
+				memory := func(pod *corev1.Pod) int64 {
+					return syncer.Allocated(pod).Spec.Containers[0].Resources.Limits.Memory().Value() >> 20
+				}
+				there, comes := withMemory(podOf("a"), "64Mi"), withMemory(podOf("a"), "64Mi")
+				comes.UID, comes.Name = "new", "new"
+				larger := withMemory(there, "128Mi")
+				s.fits = func(*corev1.Pod) *podsync.Refusal {
+					taken := admitted.Load()
+					time.Sleep(time.Second) // time for the other to be decided
+					if taken {
+						return tooMuch
+					}
+					return nil
+				}
+				syncer = s.syncer()
+				_, err := syncer.Sync(t.Context(), there)
+				require.NoError(t, err)
+
+				resize := func() {
+					_, err := syncer.Sync(t.Context(), larger)
+					assert.NoError(t, err)
+				}
+				admit := func() {
+					admitted.Store(true) // as podmanager has it while it asks
+					why := syncer.Admit(comes, func() *podmanager.Rejection {
+						left := 192 - memory(larger) - 64
+						time.Sleep(time.Second)
+						if left < 64 {
+							return &podmanager.Rejection{Reason: "OutOfmemory"}
+						}
+						return nil
+					})
+					admitted.Store(why == nil)
+				}
+				first, second := admit, resize
+				if resizeFirst {
+					first, second = resize, admit
+				}
+				var group sync.WaitGroup
+				group.Go(first)
+				synctest.Wait()
+				group.Go(second)
+				group.Wait()
+				assert.Equal(t, resizeFirst, memory(larger) == 128)
+				assert.Equal(t, !resizeFirst, admitted.Load())
+			})
+		})
+	}
+}
+
+func TestAPodThatGrowsBeforeItStartsIsAskedForTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		s.fits = func(*corev1.Pod) *podsync.Refusal { return tooMuch }
+		pod, syncer := withMemory(podOf("a"), "64Mi"), s.syncer()
+		require.Nil(t, syncer.Admit(pod, func() *podmanager.Rejection { return nil }))
+		_, err := syncer.Sync(t.Context(), withMemory(pod, "128Mi"))
+		require.NoError(t, err)
+		assert.Equal(t, int64(64), s.memoryOf(pod, "a"))
+		assert.Equal(t, tooMuch.Reason, s.last().Resize.Reason)
 	})
 }
