@@ -277,8 +277,8 @@ func (m *Manager) grace(t Threshold, pod *corev1.Pod) time.Duration {
 	return max(time.Second, min(m.cfg.MaxPodGrace, own))
 }
 
-// evict ends a pod and waits for that.
-func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, why string, grace time.Duration) {
+// evict ends a pod, waits for that, and reports whether it came.
+func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, why string, grace time.Duration) bool {
 	m.log.Warn("pod is evicted", zap.String("pod", pod.Namespace+"/"+pod.Name), zap.String("uid", string(pod.UID)),
 		zap.String("why", why), zap.Duration("grace", grace))
 	m.cfg.OnEvent(pod, corev1.EventTypeWarning, ReasonEvicted, why)
@@ -287,21 +287,23 @@ func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, why string, grace 
 	err := m.cfg.Evict(inTime, pod, Eviction{Reason: ReasonEvicted, Message: why, Disruption: DisruptionReason, Grace: grace})
 	if err == nil {
 		delete(m.ending, pod.UID)
-		return
+		return true
 	}
 	m.ending[pod.UID] = true
 	if ctx.Err() == nil {
 		m.log.Error("evicted pod does not end", zap.String("pod", pod.Namespace+"/"+pod.Name), zap.Error(err))
 	}
+	return false
 }
 
 // enforceLimits evicts the pods that exceed a limit of their own, and reports whether
-// there was one.
+// one has ended. It waits for no more than one that does not: somebody has to watch
+// over the node.
 func (m *Manager) enforceLimits(ctx context.Context) bool {
 	if time.Now().Before(m.limitsDue) {
 		return false
 	}
-	m.limitsDue = time.Now().Add(m.cfg.StoragePeriod)
+	defer func() { m.limitsDue = time.Now().Add(m.cfg.StoragePeriod) }()
 	active := m.cfg.Active()
 	maps.DeleteFunc(m.ending, func(uid types.UID, _ bool) bool {
 		return !slices.ContainsFunc(active, func(pod *corev1.Pod) bool { return pod.UID == uid })
@@ -314,15 +316,20 @@ func (m *Manager) enforceLimits(ctx context.Context) bool {
 	}
 	// Where there is no time for all, each has its chance.
 	rand.Shuffle(len(pods), func(i, j int) { pods[i], pods[j] = pods[j], pods[i] })
+	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return compareBool(m.ending[a.UID], m.ending[b.UID]) })
 	usage := m.usage(ctx, pods, true)
-	evicted := false
+	ended := false
 	for _, pod := range pods {
-		if why := overLimit(pod, usage[pod.UID]); why != "" && ctx.Err() == nil {
-			m.evict(ctx, pod, why, time.Second)
-			evicted = true
+		why := overLimit(pod, usage[pod.UID])
+		if why == "" {
+			continue
 		}
+		if ctx.Err() != nil || !m.evict(ctx, pod, why, time.Second) {
+			break
+		}
+		ended = true
 	}
-	return evicted
+	return ended
 }
 
 func (m *Manager) logCondition(c corev1.NodeCondition) {

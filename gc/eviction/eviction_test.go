@@ -37,7 +37,7 @@ type house struct {
 	usage   map[types.UID]eviction.Usage
 	looks   int
 	freed   map[eviction.Signal]int64 // by each Reclaim
-	stuck   string                    // the pod that does not end
+	stuck   string                    // with this their names begin that do not end
 	vast    bool                      // no look at the pods comes to its end
 	happens []string
 }
@@ -106,7 +106,7 @@ func (h *house) evict(ctx context.Context, pod *corev1.Pod, why eviction.Evictio
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.note("evict %s within %v: %s", pod.Name, why.Grace, why.Message)
-	if h.stuck == pod.Name {
+	if h.stuck != "" && strings.HasPrefix(pod.Name, h.stuck) {
 		h.mu.Unlock()
 		<-ctx.Done()
 		h.mu.Lock()
@@ -357,6 +357,33 @@ func TestPodsThatExceedTheirOwnLimitsAreEvicted(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		assert.Equal(t, "1m0s Warning Evicted over\n1m0s evict over within 1s: Pod ephemeral local storage usage exceeds the total limit of containers 10Mi. ", h.news())
 		assert.Equal(t, 10, h.looked(), "disk is looked at once in a minute")
+	})
+}
+
+// Those that do not end hold up neither the watch over the node nor the others.
+func TestPodsOverTheirLimitsThatDoNotEndHoldUpNothingElse(t *testing.T) {
+	limited := func(pod *corev1.Pod) {
+		pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("10Mi")}
+	}
+	inHouse(t, byDefault, func(t *testing.T, h *house, m *eviction.Manager) {
+		h.mu.Lock()
+		h.stuck = "stuck"
+		h.mu.Unlock()
+		for n := range 5 {
+			h.run(fmt.Sprint("stuck-", n), 0, 11, limited)
+		}
+		time.Sleep(10 * time.Minute)
+		assert.Contains(t, h.news(), "evict stuck-")
+
+		h.run("big", 60, 0)
+		h.set(eviction.MemoryAvailable, 50)
+		time.Sleep(time.Minute)
+		assert.Equal(t, "MemoryPressure", conditions(m))
+		assert.Contains(t, h.news(), "evict big")
+
+		h.run("over", 0, 11, limited)
+		time.Sleep(2 * time.Minute)
+		assert.Contains(t, h.news(), "evict over", "who may end comes before those that do not")
 	})
 }
 
