@@ -43,7 +43,7 @@ func containerUse(signal Signal, usage ContainerUsage) (int64, bool) {
 	case MemoryAvailable:
 		return usage.Memory, true
 	case NodeFsAvailable, ImageFsAvailable:
-		return usage.Layer.Bytes + usage.Logs.Bytes, true
+		return usage.Layer.Bytes + usage.Earlier.Bytes + usage.Logs.Bytes, true
 	default:
 		return 0, false
 	}

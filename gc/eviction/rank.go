@@ -24,6 +24,9 @@ type ContainerUsage struct {
 	// Layer is what it has written to its root file system, Logs what is in its log
 	// files.
 	Layer, Logs Disk
+	// Earlier is what its dead runs have written to theirs: it takes disk until they are
+	// removed, and counts against no limit.
+	Earlier Disk
 }
 
 // Disk is what files take.
@@ -42,10 +45,17 @@ func (u Usage) memory() int64 {
 	return total
 }
 
-// layers, logs and volumes are what the pod has on disk.
+// layers, earlier, logs and volumes are what the pod has on disk.
 func (u Usage) layers() (total Disk) {
 	for _, c := range u.Containers {
 		total = total.plus(c.Layer)
+	}
+	return total
+}
+
+func (u Usage) earlier() (total Disk) {
+	for _, c := range u.Containers {
+		total = total.plus(c.Earlier)
 	}
 	return total
 }
@@ -76,10 +86,10 @@ func (u Usage) of(signal Signal, ownImageFs bool) int64 {
 	case PIDAvailable:
 		return u.Processes
 	}
-	disk := u.total()
+	disk := u.total().plus(u.earlier())
 	switch {
 	case ownImageFs && (signal == ImageFsAvailable || signal == ImageFsInodesFree):
-		disk = u.layers()
+		disk = u.layers().plus(u.earlier())
 	case ownImageFs:
 		disk = u.logs().plus(u.volumes())
 	}

@@ -74,16 +74,16 @@ func TestRankDoesNotDependOnTheOrderOfPods(t *testing.T) {
 func TestUsageCountsWhereThePressureIs(t *testing.T) {
 	usage := Usage{
 		Processes:  7,
-		Containers: map[string]ContainerUsage{"a": {Memory: 100, Layer: Disk{10, 1}, Logs: Disk{20, 2}}, "b": {Memory: 50, Layer: Disk{1, 1}}},
+		Containers: map[string]ContainerUsage{"a": {Memory: 100, Layer: Disk{10, 1}, Earlier: Disk{100, 3}, Logs: Disk{20, 2}}, "b": {Memory: 50, Layer: Disk{1, 1}}},
 		Volumes:    map[string]Disk{"v": {1000, 10}},
 	}
 	for signal, want := range map[Signal][2]int64{ // on one file system, and on two
 		MemoryAvailable:   {150, 150},
 		PIDAvailable:      {7, 7},
-		NodeFsAvailable:   {1031, 1020},
-		NodeFsInodesFree:  {14, 12},
-		ImageFsAvailable:  {1031, 11},
-		ImageFsInodesFree: {14, 2},
+		NodeFsAvailable:   {1131, 1020},
+		NodeFsInodesFree:  {17, 12},
+		ImageFsAvailable:  {1131, 111},
+		ImageFsInodesFree: {17, 5},
 	} {
 		assert.Equal(t, want, [2]int64{usage.of(signal, false), usage.of(signal, true)}, signal)
 	}
@@ -163,6 +163,10 @@ func TestLimitsOfAPodsOwn(t *testing.T) {
 			corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Resources: limit("2Mi")}, {Name: "b", Resources: limit("2Mi")}}},
 			Usage{Containers: map[string]ContainerUsage{"a": logs(2), "b": logs(1)}, Volumes: map[string]Disk{"v": {Bytes: 2 << 20}}},
 			"Pod ephemeral local storage usage exceeds the total limit of containers 4Mi. ",
+		},
+		"with what earlier runs wrote, which does not count": {
+			corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Resources: limit("2Mi")}}},
+			Usage{Containers: map[string]ContainerUsage{"a": {Layer: Disk{Bytes: 1 << 20}, Earlier: Disk{Bytes: 2 << 20}}}}, "",
 		},
 		"a sidecar beside the others": {
 			corev1.PodSpec{InitContainers: []corev1.Container{sidecar}, Containers: []corev1.Container{{Name: "a", Resources: limit("2Mi")}}},

@@ -1,12 +1,14 @@
 package eviction
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -76,19 +78,27 @@ func (s *Stats) addContainers(ctx context.Context, used map[types.UID]Usage) err
 	if err != nil {
 		return fmt.Errorf("ask what containers use: %w", err)
 	}
-	for _, c := range containers {
+	newestFirst := func(a, b *runtimeapi.ContainerStats) int {
+		return cmp.Compare(b.GetAttributes().GetMetadata().GetAttempt(), a.GetAttributes().GetMetadata().GetAttempt())
+	}
+	for _, c := range slices.SortedStableFunc(slices.Values(containers), newestFirst) {
 		labels := c.GetAttributes().GetLabels()
 		usage, ours := used[types.UID(labels[cri.LabelPodUID])]
 		if !ours {
 			continue
 		}
-		name := labels[cri.LabelContainerName]
-		sum := usage.Containers[name] // of all its runs: dead ones keep their layers
-		sum.Memory += int64(c.GetMemory().GetWorkingSetBytes().GetValue())
-		sum.Layer = sum.Layer.plus(Disk{
+		layer := Disk{
 			Bytes:  int64(c.GetWritableLayer().GetUsedBytes().GetValue()),
 			Inodes: int64(c.GetWritableLayer().GetInodesUsed().GetValue()),
-		})
+		}
+		name := labels[cri.LabelContainerName]
+		sum, later := usage.Containers[name]
+		sum.Memory += int64(c.GetMemory().GetWorkingSetBytes().GetValue())
+		if later {
+			sum.Earlier = sum.Earlier.plus(layer)
+		} else {
+			sum.Layer = layer
+		}
 		usage.Containers[name] = sum
 	}
 	return nil

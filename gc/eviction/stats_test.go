@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -23,18 +24,30 @@ import (
 // startApp runs a container of the pod on the runtime.
 func startApp(t *testing.T, client *cri.Client, pod *corev1.Pod) string {
 	t.Helper()
-	spec := &pod.Spec.Containers[0]
+	sandboxID, sandbox := startSandbox(t, client, pod)
+	return startRun(t, client, pod, sandboxID, sandbox, 0)
+}
+
+func startSandbox(t *testing.T, client *cri.Client, pod *corev1.Pod) (string, *runtimeapi.PodSandboxConfig) {
+	t.Helper()
 	sandbox := &runtimeapi.PodSandboxConfig{
 		Metadata: &runtimeapi.PodSandboxMetadata{Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID)},
 		Labels:   cri.SandboxLabels(pod), Linux: &runtimeapi.LinuxPodSandboxConfig{CgroupParent: "/pods/" + pod.Name},
 	}
-	sandboxID, err := client.RunPodSandbox(t.Context(), sandbox, "")
+	id, err := client.RunPodSandbox(t.Context(), sandbox, "")
 	require.NoError(t, err)
-	_, err = client.PullImage(t.Context(), &runtimeapi.ImageSpec{Image: spec.Image}, nil, sandbox)
+	return id, sandbox
+}
+
+// startRun runs the pod's container for the attempt-th time.
+func startRun(t *testing.T, client *cri.Client, pod *corev1.Pod, sandboxID string, sandbox *runtimeapi.PodSandboxConfig, attempt int) string {
+	t.Helper()
+	spec := &pod.Spec.Containers[0]
+	_, err := client.PullImage(t.Context(), &runtimeapi.ImageSpec{Image: spec.Image}, nil, sandbox)
 	require.NoError(t, err)
 	id, err := client.CreateContainer(t.Context(), sandboxID, &runtimeapi.ContainerConfig{
-		Metadata: &runtimeapi.ContainerMetadata{Name: spec.Name}, Image: &runtimeapi.ImageSpec{Image: spec.Image},
-		Labels: cri.ContainerLabels(pod, spec.Name), Annotations: cri.ContainerAnnotations(pod, spec, 0),
+		Metadata: &runtimeapi.ContainerMetadata{Name: spec.Name, Attempt: uint32(attempt)}, Image: &runtimeapi.ImageSpec{Image: spec.Image},
+		Labels: cri.ContainerLabels(pod, spec.Name), Annotations: cri.ContainerAnnotations(pod, spec, attempt),
 	}, sandbox)
 	require.NoError(t, err)
 	require.NoError(t, client.StartContainer(t.Context(), id))
@@ -88,6 +101,28 @@ func TestUsageIsWhatTheRuntimeAndTheDirectoriesTell(t *testing.T) {
 	usage, err = stats.Usage(t.Context(), []*corev1.Pod{pod}, false)
 	require.NoError(t, err)
 	assert.Empty(t, usage["uid-web"].Volumes, "directories are not read for nothing")
+}
+
+// The runtime tells of dead containers too. What they wrote takes disk, but the limit
+// is that of each run.
+func TestWhatEarlierRunsWroteCountsAgainstNoLimit(t *testing.T) {
+	runtime := critest.Start(t, critest.Config{})
+	client := runtime.Client(t)
+	pod := appPod("web")
+	pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("10Mi")}
+	sandboxID, sandbox := startSandbox(t, client, pod)
+	for attempt, disk := range []uint64{5 << 20, 6 << 20, 7 << 20} {
+		id := startRun(t, client, pod, sandboxID, sandbox, attempt)
+		require.NoError(t, runtime.SetUsage(id, critest.Usage{Disk: disk}))
+		if attempt < 2 {
+			require.NoError(t, client.StopContainer(t.Context(), id, 0))
+		}
+	}
+	stats := eviction.NewStats(client, eviction.StatsConfig{Root: t.TempDir(), PodLogs: t.TempDir()})
+	usage, err := stats.Usage(t.Context(), []*corev1.Pod{pod}, true)
+	require.NoError(t, err)
+	assert.EqualValues(t, 7<<20, usage["uid-web"].Containers["app"].Layer.Bytes, "of the present run")
+	assert.EqualValues(t, 11<<20, usage["uid-web"].Containers["app"].Earlier.Bytes)
 }
 
 // away is a runtime that does not answer.
