@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -266,10 +267,20 @@ func (i *Images) remove(ctx context.Context, plan []*runtimeapi.Image, wanted ui
 	return freed, err
 }
 
-// removeUnleased removes the image unless somebody needs it by now. Who leased it
-// has a container when the lease has ended: so the containers are listed again
-// while nobody can begin a lease.
-func (i *Images) removeUnleased(ctx context.Context, image *runtimeapi.Image) (removed bool, err error) {
+// removeUnleased removes the image unless somebody needs it by now. Who needs it may
+// know it by a name that it did not have when it was planned: so it is looked at again.
+// Who leased it has a container when the lease has ended: so the containers are listed
+// again while nobody can begin a lease.
+func (i *Images) removeUnleased(ctx context.Context, planned *runtimeapi.Image) (removed bool, err error) {
+	images, err := i.rt.ListImages(ctx, nil)
+	if err != nil {
+		return false, err
+	}
+	at := slices.IndexFunc(images, func(image *runtimeapi.Image) bool { return image.GetId() == planned.GetId() })
+	if at < 0 || images[at].GetPinned() {
+		return false, nil
+	}
+	image := images[at]
 	_, err = i.cfg.Unleased(namesOf(image), func() error {
 		inUse, err := i.users(ctx)
 		if err != nil || inUse.have(image) {

@@ -130,6 +130,36 @@ func TestAContainerThatComesBetweenThePlanAndTheRemovalKeepsItsImage(t *testing.
 	assert.Equal(t, "a b", disk.left())
 }
 
+// Between the plan and the removal the image gets a name that a pod wants, or is pinned.
+func TestAnImageThatIsNamedOrPinnedAnewBetweenThePlanAndTheRemovalStays(t *testing.T) {
+	disk := newImageDisk()
+	for _, id := range []string{"a", "named", "pinned", "leased", "gone"} {
+		disk.add(id, 100, 100)
+	}
+	disk.onRemove = func(string) {
+		disk.mu.Lock()
+		defer disk.mu.Unlock()
+		for n, image := range disk.images {
+			again := &runtimeapi.Image{Id: image.Id, RepoTags: append(slices.Clone(image.RepoTags), "docker.io/library/"+image.Id+":2"), Size: image.Size}
+			again.Pinned = image.Id == "pinned"
+			disk.images[n] = again
+		}
+		disk.images = slices.DeleteFunc(disk.images, func(image *runtimeapi.Image) bool { return image.Id == "gone" })
+	}
+	images := disk.collector(gc.ImagesConfig{
+		Wanted: func() []string { return []string{"named:2"} },
+		Unleased: func(names []string, remove func() error) (bool, error) {
+			if slices.Contains(names, "docker.io/library/leased:2") {
+				return false, nil
+			}
+			return true, remove()
+		},
+	})
+	require.NoError(t, images.CollectUnused(t.Context()))
+	assert.Equal(t, "named pinned leased", disk.left())
+	assert.NotContains(t, disk.since(), "RemoveImage gone")
+}
+
 func TestYoungImagesStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newImageDisk()
