@@ -172,10 +172,14 @@ func (i *Images) round(ctx context.Context) error {
 	}
 	more, removal := i.remove(ctx, others, shortage-freed, "disk is full")
 	err = errors.Join(err, removal)
-	if freed+more < shortage && ctx.Err() == nil {
-		err = errors.Join(i.exhausted(ctx), err)
+	switch {
+	case freed+more >= shortage || ctx.Err() != nil:
+		return err
+	case i.cfg.Hold():
+		return errors.Join(errHeld, err)
+	default:
+		return errors.Join(i.exhausted(ctx), err)
 	}
-	return err
 }
 
 // measure returns the fullest of the images' file systems.
@@ -244,13 +248,14 @@ func (i *Images) users(ctx context.Context) (names, error) {
 const unlimited = 1<<64 - 1
 
 // remove removes images of the plan, in order, until wanted bytes are freed by
-// the images' sizes, which it returns. One that fails does not hold up the others.
+// the images' sizes, which it returns, or images are held. One that fails does not hold
+// up the others.
 func (i *Images) remove(ctx context.Context, plan []*runtimeapi.Image, wanted uint64, why string) (freed uint64, err error) {
 	for _, image := range plan {
 		if ctx.Err() != nil {
 			return freed, errors.Join(err, ctx.Err())
 		}
-		if freed >= wanted {
+		if freed >= wanted || i.cfg.Hold() {
 			break
 		}
 		removed, failed := i.removeUnleased(ctx, image)

@@ -378,6 +378,38 @@ func TestNothingIsRemovedBeforeThePodsAreKnownNorWhileImagesAreHeld(t *testing.T
 	})
 }
 
+// The upstream is lost while images are removed.
+func TestAHoldThatComesWhileImagesAreRemovedKeepsTheOthers(t *testing.T) {
+	for name, row := range map[string]struct {
+		collect func(*gc.Images, context.Context) error
+		told    string
+	}{
+		"for want of space":  {(*gc.Images).Collect, "disk of images is full, and they are held"},
+		"all that is unused": {(*gc.Images).CollectUnused, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk, told := newImageDisk(), &events{}
+			core, logs := observer.New(zap.WarnLevel)
+			for _, id := range []string{"a", "b", "c"} {
+				disk.add(id, 50, 50)
+			}
+			disk.fill(800)
+			hold := false
+			disk.onRemove = func(string) { hold = true }
+			images := disk.collector(gc.ImagesConfig{Hold: func() bool { return hold }, Recorder: told, Logger: zap.New(core)})
+			err := row.collect(images, t.Context())
+			assert.Equal(t, "b c", disk.left())
+			assert.Empty(t, told.all(), "more may be removed later")
+			if row.told == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.EqualError(t, err, "images are held")
+			assert.Equal(t, row.told, logs.All()[0].Message)
+		})
+	}
+}
+
 func TestCollectUnusedDoesNotAskTheDisk(t *testing.T) {
 	disk := newImageDisk()
 	disk.add("a", 1, 1)
