@@ -66,14 +66,11 @@ func NewImages(rt ImageRuntime, cfg ImagesConfig) *Images {
 // then, and an error only for a configuration that is not valid. Trouble is logged
 // when it begins, changes and ends. After a round with ErrNotEnough the next
 // one comes a minute later, or sooner when MinAge is less. With HighThresholdPercent
-// 100 and no MaxAge it does nothing.
+// 100 and no MaxAge it removes nothing, and only sees how old images are, which
+// CollectUnused asks for.
 func (i *Images) Run(ctx context.Context) error {
 	if err := i.cfg.Validate(); err != nil {
 		return err
-	}
-	if i.cfg.idle() {
-		<-ctx.Done()
-		return nil
 	}
 	for {
 		pause := i.cfg.Period
@@ -152,8 +149,7 @@ func (i *Images) round(ctx context.Context) error {
 	if !i.cfg.Ready() {
 		return nil
 	}
-	disk, failed := i.measure(ctx)
-	shortage := i.mind(disk, failed)
+	shortage, failed := i.mind(ctx)
 	held := i.draining && i.cfg.Hold()
 	if held {
 		failed = errHeld
@@ -195,17 +191,20 @@ func (i *Images) measure(ctx context.Context) (Disk, error) {
 	return disk, nil
 }
 
-// mind takes note of a measurement, and returns how many bytes are to be freed if
-// draining.
-func (i *Images) mind(disk Disk, failed error) (shortage uint64) {
-	if failed != nil {
+// mind measures the disk, unless it is of no account, and returns how many bytes are to
+// be freed if draining.
+func (i *Images) mind(ctx context.Context) (shortage uint64, err error) {
+	if i.cfg.HighThresholdPercent == 100 {
+		return 0, nil
+	}
+	disk, err := i.measure(ctx)
+	if err != nil {
 		i.draining = false
-		return 0
+		return 0, err
 	}
 	shortage = disk.shortage(i.cfg.LowThresholdPercent)
-	full := i.cfg.HighThresholdPercent < 100 && disk.used() >= i.cfg.HighThresholdPercent
-	i.draining = shortage > 0 && (full || i.draining)
-	return shortage
+	i.draining = shortage > 0 && (i.draining || disk.used() >= i.cfg.HighThresholdPercent)
+	return shortage, nil
 }
 
 // look takes stock of images and their users, and returns the images that may be

@@ -420,16 +420,33 @@ func TestCollectUnusedDoesNotAskTheDisk(t *testing.T) {
 	assert.Equal(t, "a", disk.left())
 }
 
-func TestWithAHighMarkOf100AndNoMaxAgeNothingIsDone(t *testing.T) {
+func TestWithAHighMarkOf100AndNoMaxAgeNothingIsRemovedByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := newImageDisk()
 		disk.add("a", 1000, 1000)
+		disk.fail("ImageFsInfo", errors.New("unavailable"))
 		images := disk.collector(gc.ImagesConfig{HighThresholdPercent: 100})
 		defer background(t, images)()
 		settleFor(24 * time.Hour)
-		assert.Empty(t, disk.since())
+		calls := disk.since()
+		assert.NotContains(t, calls, "ImageFsInfo", "it is of no account how full the disk is")
+		assert.InDelta(t, 288, strings.Count(calls, "ListImages"), 5)
 		require.NoError(t, images.Collect(t.Context()))
 		assert.Equal(t, "a", disk.left())
+	})
+}
+
+// A node that is about to evict a pod has no time to learn how old its images are.
+func TestWithAHighMarkOf100TheAgeOfImagesIsKnownAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := newImageDisk()
+		disk.add("old", 1, 1)
+		images := disk.collector(gc.ImagesConfig{HighThresholdPercent: 100, MinAge: 2 * time.Minute})
+		defer background(t, images)()
+		settleFor(24 * time.Hour)
+		disk.add("new", 1, 1)
+		require.NoError(t, images.CollectUnused(t.Context()))
+		assert.Equal(t, "new", disk.left())
 	})
 }
 

@@ -129,9 +129,6 @@ func (c ImagesConfig) Validate() error {
 	return nil
 }
 
-// idle reports whether there is nothing that would ever be removed by itself.
-func (c ImagesConfig) idle() bool { return c.HighThresholdPercent == 100 && c.MaxAge == 0 }
-
 // nobody hears no events.
 type nobody struct{}
 
