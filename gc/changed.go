@@ -32,11 +32,11 @@ func (c *Containers) Changed(uid types.UID) {
 
 // wait waits for the next round, and meanwhile collects the dead containers of pods
 // that have changed. It reports whether there is a next round. One comes soon after
-// Ready: what pods that are gone left to an earlier agent does not wait for a period.
-func (c *Containers) wait(ctx context.Context) bool {
+// Ready, unless that was so before the last: what pods that are gone left to an earlier
+// agent does not wait for a period.
+func (c *Containers) wait(ctx context.Context, wasReady bool) bool {
 	next := time.NewTimer(c.cfg.Period)
 	defer next.Stop()
-	wasReady := c.cfg.Ready()
 	for {
 		var look <-chan time.Time
 		if !wasReady {
@@ -48,19 +48,18 @@ func (c *Containers) wait(ctx context.Context) bool {
 		case <-next.C:
 			return true
 		case <-look:
-			if c.cfg.Ready() {
-				return true
-			}
-			continue
 		case <-c.wake:
+			select {
+			case <-ctx.Done():
+				return false
+			case <-time.After(shortly):
+			}
+			if err := c.collectChanged(ctx); err != nil && ctx.Err() == nil {
+				c.log.Warn("dead containers stay for now", zap.Error(err))
+			}
 		}
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(shortly):
-		}
-		if err := c.collectChanged(ctx); err != nil && ctx.Err() == nil {
-			c.log.Warn("dead containers stay for now", zap.Error(err))
+		if !wasReady && c.cfg.Ready() {
+			return true
 		}
 	}
 }

@@ -119,10 +119,11 @@ func (c *Containers) Run(ctx context.Context) error {
 		return err
 	}
 	for {
+		wasReady := c.cfg.Ready()
 		if err := c.Collect(ctx); err != nil && ctx.Err() == nil {
 			c.log.Warn("round left something behind", zap.Error(err))
 		}
-		if !c.wait(ctx) {
+		if !c.wait(ctx, wasReady) {
 			return nil
 		}
 	}

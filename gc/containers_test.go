@@ -175,6 +175,51 @@ func TestARoundComesEachPeriodAndSoonAfterTheSourcesAreReady(t *testing.T) {
 	})
 }
 
+// onSandboxes is a runtime that tells when sandboxes are listed: after containers.
+type onSandboxes struct {
+	gc.Runtime
+	tell func()
+}
+
+func (o onSandboxes) ListPodSandbox(ctx context.Context, filter *runtimeapi.PodSandboxFilter) ([]*runtimeapi.PodSandbox, error) {
+	o.tell()
+	return o.Runtime.ListPodSandbox(ctx, filter)
+}
+
+func TestSourcesThatBecomeReadyDuringARoundAreSeenSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		n.add("gone", 0, exited)
+		cfg := n.config()
+		var isReady atomic.Bool
+		cfg.Ready = isReady.Load
+		rt := onSandboxes{n.fakeRuntime, func() { isReady.Store(true) }}
+		go func() { assert.NoError(t, gc.NewContainers(rt, cfg).Run(t.Context())) }()
+		time.Sleep(2 * time.Second)
+		calls, _ := n.seen()
+		assert.Equal(t, []string{"RemoveContainer gone-0"}, calls)
+	})
+}
+
+func TestSourcesThatBecomeReadyWhileContainersEndAllTheTimeAreSeenSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		n.add("gone", 0, exited)
+		cfg := n.config()
+		var isReady atomic.Bool
+		cfg.Ready = isReady.Load
+		containers := gc.NewContainers(n.fakeRuntime, cfg)
+		go func() { assert.NoError(t, containers.Run(t.Context())) }()
+		for second := range 20 {
+			isReady.Store(second >= 5)
+			containers.Changed("crashes")
+			time.Sleep(500 * time.Millisecond)
+		}
+		calls, _ := n.seen()
+		assert.Equal(t, []string{"RemoveContainer gone-0"}, calls)
+	})
+}
+
 func TestNoPodIsGoneByDefault(t *testing.T) {
 	n := newNode(t)
 	log := n.add("gone", 0, exited)
