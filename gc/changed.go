@@ -87,5 +87,7 @@ func (c *Containers) collectChanged(ctx context.Context) error {
 	})
 	policy := c.cfg.Policy
 	policy.MaxContainers = 0
-	return each(ctx, planContainers(theirs, c.cfg.Removed, policy, time.Now()), c.removeContainer)
+	return carryOut(ctx, c.cfg.Removed, func(gone func(types.UID) bool) []*runtimeapi.Container {
+		return planContainers(theirs, gone, policy, time.Now())
+	}, c.removeContainer)
 }

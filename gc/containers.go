@@ -159,7 +159,9 @@ func (c *Containers) collectContainers(ctx context.Context, gone func(types.UID)
 	if err != nil {
 		return fmt.Errorf("collect containers: %w", err)
 	}
-	return each(ctx, planContainers(all, gone, c.cfg.Policy, time.Now()), c.removeContainer)
+	return carryOut(ctx, gone, func(gone func(types.UID) bool) []*runtimeapi.Container {
+		return planContainers(all, gone, c.cfg.Policy, time.Now())
+	}, c.removeContainer)
 }
 
 // removeContainer removes the log first: a crash in between leaves a container,
@@ -193,7 +195,9 @@ func (c *Containers) collectSandboxes(ctx context.Context, gone func(types.UID) 
 	if err != nil {
 		return fmt.Errorf("collect sandboxes: %w", err)
 	}
-	return each(ctx, planSandboxes(sandboxes, containers, gone), c.removeSandbox)
+	return carryOut(ctx, gone, func(gone func(types.UID) bool) []*runtimeapi.PodSandbox {
+		return planSandboxes(sandboxes, containers, gone)
+	}, c.removeSandbox)
 }
 
 // removeSandbox stops the sandbox even though it is not ready: that is when a
@@ -225,14 +229,24 @@ func (c *Containers) collectLogs(ctx context.Context) error {
 	return errors.Join(c.logs.removePods(removable), c.logs.removeDanglingLinks(containers))
 }
 
-// each calls do for every item, whatever fails, until ctx ends.
-func each[T any](ctx context.Context, items []T, do func(context.Context, T) error) error {
+// carryOut removes what is planned, whatever fails, until ctx ends. What a pod left that
+// was gone when that was planned stays if the pod is back when its turn comes.
+func carryOut[T interface{ GetLabels() map[string]string }](
+	ctx context.Context, gone func(types.UID) bool, plan func(gone func(types.UID) bool) []T, remove func(context.Context, T) error,
+) error {
+	wasGone := make(map[types.UID]bool)
+	planned := plan(func(uid types.UID) bool {
+		wasGone[uid] = wasGone[uid] || gone(uid)
+		return wasGone[uid]
+	})
 	var errs []error
-	for _, item := range items {
+	for _, item := range planned {
 		if ctx.Err() != nil {
 			return errors.Join(append(errs, ctx.Err())...)
 		}
-		errs = append(errs, do(ctx, item))
+		if uid := podUID(item.GetLabels()); !wasGone[uid] || gone(uid) {
+			errs = append(errs, remove(ctx, item))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -220,6 +220,37 @@ func TestSourcesThatBecomeReadyWhileContainersEndAllTheTimeAreSeenSoon(t *testin
 	})
 }
 
+// A static pod has its UID again when its file comes back, which it may while others are
+// removed.
+func TestWhatAPodLeftStaysIfThePodComesBackBeforeItsTurn(t *testing.T) {
+	for name, row := range map[string]struct {
+		leave func(n *node, uid string, restarts int)
+		want  []string
+	}{
+		"containers": {
+			func(n *node, uid string, restarts int) { n.add(uid, restarts, exited) },
+			[]string{"RemoveContainer a-0"},
+		},
+		"sandboxes": {
+			func(n *node, uid string, _ int) { n.addSandbox(uid, runtimeapi.PodSandboxState_SANDBOX_NOTREADY) },
+			[]string{"StopPodSandbox a", "RemovePodSandbox a"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			row.leave(n, "a", 0)
+			row.leave(n, "back", 1)
+			cfg := n.config()
+			cfg.Removed = func(uid types.UID) bool {
+				calls, _ := n.seen()
+				return uid != "back" || len(calls) == 0
+			}
+			require.NoError(t, gc.NewContainers(n.fakeRuntime, cfg).Collect(t.Context()))
+			assert.Equal(t, row.want, n.calls)
+		})
+	}
+}
+
 func TestNoPodIsGoneByDefault(t *testing.T) {
 	n := newNode(t)
 	log := n.add("gone", 0, exited)
