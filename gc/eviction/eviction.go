@@ -279,8 +279,11 @@ func (m *Manager) grace(t Threshold, pod *corev1.Pod) time.Duration {
 
 // evict ends a pod, waits for that, and reports whether it came.
 func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, why string, grace time.Duration) bool {
-	m.log.Warn("pod is evicted", zap.String("pod", pod.Namespace+"/"+pod.Name), zap.String("uid", string(pod.UID)),
-		zap.String("why", why), zap.Duration("grace", grace))
+	first := !m.ending[pod.UID]
+	if first {
+		m.log.Warn("pod is evicted", zap.String("pod", pod.Namespace+"/"+pod.Name), zap.String("uid", string(pod.UID)),
+			zap.String("why", why), zap.Duration("grace", grace))
+	}
 	m.cfg.OnEvent(pod, corev1.EventTypeWarning, ReasonEvicted, why)
 	inTime, cancel := context.WithTimeout(ctx, patience+grace)
 	defer cancel()
@@ -290,7 +293,7 @@ func (m *Manager) evict(ctx context.Context, pod *corev1.Pod, why string, grace 
 		return true
 	}
 	m.ending[pod.UID] = true
-	if ctx.Err() == nil {
+	if first && ctx.Err() == nil {
 		m.log.Error("evicted pod does not end", zap.String("pod", pod.Namespace+"/"+pod.Name), zap.Error(err))
 	}
 	return false

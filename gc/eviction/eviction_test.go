@@ -302,6 +302,21 @@ func TestAPodThatDoesNotEndIsPassedOverInTheNextRound(t *testing.T) {
 	})
 }
 
+func TestAPodThatDoesNotEndIsLoggedOnce(t *testing.T) {
+	inHouse(t, byDefault, func(t *testing.T, h *house, _ *eviction.Manager) {
+		h.run("stuck", 50, 0)
+		h.mu.Lock()
+		h.stuck = "stuck"
+		h.mu.Unlock()
+		h.set(eviction.MemoryAvailable, 50)
+		time.Sleep(24 * time.Hour)
+		assert.Greater(t, strings.Count(h.news(), "evict stuck"), 1000, "tried again all the time")
+		for _, once := range []string{"pod is evicted", "evicted pod does not end"} {
+			assert.Equal(t, 1, h.log.FilterMessage(once).Len(), once)
+		}
+	})
+}
+
 func TestAPodThatEndsLateSparesTheNext(t *testing.T) {
 	inHouse(t, byDefault, func(t *testing.T, h *house, _ *eviction.Manager) {
 		h.run("late", 50, 0)
