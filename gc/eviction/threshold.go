@@ -52,8 +52,8 @@ func DefaultHard() []Threshold {
 }
 
 // ParseThresholds reads hard thresholds as in the kubelet's flag --eviction-hard:
-// "memory.available<100Mi,nodefs.available<10%". The empty string has none. An error
-// names the part that is wrong.
+// "memory.available<100Mi,nodefs.available<10%". The empty string has none, and a signal
+// with 0% or 100% has no threshold. An error names the part that is wrong.
 func ParseThresholds(text string) ([]Threshold, error) {
 	var thresholds []Threshold
 	if strings.TrimSpace(text) == "" {
@@ -67,11 +67,14 @@ func ParseThresholds(text string) ([]Threshold, error) {
 		if slices.ContainsFunc(thresholds, func(t Threshold) bool { return t.Signal == threshold.Signal }) {
 			return nil, fmt.Errorf("eviction threshold %q: there is one for %s already", part, threshold.Signal)
 		}
-		thresholds = append(thresholds, threshold)
+		if threshold.Value != (Value{}) {
+			thresholds = append(thresholds, threshold)
+		}
 	}
 	return thresholds, nil
 }
 
+// parseThreshold returns a threshold without a value for a share that is none.
 func parseThreshold(text string) (Threshold, error) {
 	name, value, found := strings.Cut(text, "<")
 	if !found {
@@ -81,7 +84,11 @@ func parseThreshold(text string) (Threshold, error) {
 	if !slices.Contains(signals, signal) {
 		return Threshold{}, fmt.Errorf("unknown signal %q, want one of %v", signal, signals)
 	}
-	parsed, err := ParseValue(strings.TrimSpace(value))
+	value = strings.TrimSpace(value)
+	if value == "0%" || value == "100%" {
+		return Threshold{Signal: signal}, nil
+	}
+	parsed, err := ParseValue(value)
 	return Threshold{Signal: signal, Value: parsed}, err
 }
 

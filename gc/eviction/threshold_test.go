@@ -18,6 +18,9 @@ func TestThresholdsAreReadAsTheKubeletReadsThem(t *testing.T) {
 		{Signal: eviction.NodeFsInodesFree, Value: eviction.Value{Percent: 5}},
 		{Signal: eviction.PIDAvailable, Value: eviction.Value{Amount: 1000}},
 	}, got)
+	got, err = eviction.ParseThresholds("imagefs.available<0%,nodefs.available<100%,memory.available<1Mi")
+	require.NoError(t, err)
+	assert.Equal(t, []eviction.Threshold{{Signal: eviction.MemoryAvailable, Value: eviction.Value{Amount: 1 << 20}}}, got, "a share of 0% or 100% is none")
 	got, err = eviction.ParseThresholds(" ")
 	require.NoError(t, err)
 	assert.Empty(t, got)
@@ -32,7 +35,8 @@ func TestBadThresholdsNameWhatIsWrong(t *testing.T) {
 		"memory.available<-1Mi":                        `"-1Mi" is not more than 0`,
 		"memory.available<1e999999999":                 `"1e999999999" is not a quantity`,
 		"nodefs.available<101%":                        `"101%" is not a share`,
-		"nodefs.available<0%":                          `"0%" is not a share`,
+		"nodefs.available<-1%":                         `"-1%" is not a share`,
+		"nodefs<0%":                                    `unknown signal "nodefs"`,
 		"nodefs.available<NaN%":                        `"NaN%" is not a share`,
 		"memory.available<1Mi,":                        `eviction threshold ""`,
 		"memory.available<1Mi,memory.available<2Mi":    `there is one for memory.available already`,
