@@ -1,7 +1,6 @@
 package eviction
 
 import (
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,25 +33,32 @@ func newPressure(thresholds []Threshold, transition time.Duration) *pressure {
 // first one first. A signal that was not measured is enough.
 func (p *pressure) observe(amounts map[Signal]Amount, now time.Time) []Threshold {
 	var due []Threshold
-	for i, t := range p.thresholds {
-		amount, measured := amounts[t.Signal]
-		if !measured || !tooLittle(t, amount, p.due[i]) {
-			p.since[i], p.due[i] = time.Time{}, false
-			continue
-		}
-		if p.since[i].IsZero() {
-			p.since[i] = now
-		}
-		p.lately[t.Signal.condition()] = now
-		if p.due[i] = now.Sub(p.since[i]) >= t.Grace; p.due[i] {
-			due = append(due, t)
+	for _, signal := range signals {
+		for i, t := range p.thresholds {
+			if t.Signal == signal && p.isDue(i, amounts, now) {
+				due = append(due, t)
+			}
 		}
 	}
-	slices.SortStableFunc(due, func(a, b Threshold) int {
-		return slices.Index(signals, a.Signal) - slices.Index(signals, b.Signal)
-	})
 	p.report(now)
 	return due
+}
+
+// isDue notes whether too little is left by the i-th threshold, and reports whether that
+// has lasted for its grace.
+func (p *pressure) isDue(i int, amounts map[Signal]Amount, now time.Time) bool {
+	t := p.thresholds[i]
+	amount, measured := amounts[t.Signal]
+	if !measured || !tooLittle(t, amount, p.due[i]) {
+		p.since[i], p.due[i] = time.Time{}, false
+		return false
+	}
+	if p.since[i].IsZero() {
+		p.since[i] = now
+	}
+	p.lately[t.Signal.condition()] = now
+	p.due[i] = now.Sub(p.since[i]) >= t.Grace
+	return p.due[i]
 }
 
 // tooLittle reports whether the threshold is met. One that was acted upon already has to
