@@ -24,6 +24,10 @@ import (
 // Conditions that are not the node's, such as readiness gates, are taken as the upstream
 // last delivered them, and nothing is taken for a pod that the upstream has ended and
 // that still runs here: such a report was made before its maker heard of it.
+//
+// A UID that left a set and came back, as that of a manifest that was put back, is a new
+// life here, and a report counts as one of that: the caller must not report how the old
+// life ends (examples/nodeagent shows how).
 func (c *Client) ReportPodStatus(ctx context.Context, pod *corev1.Pod) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/cri/crilog"
@@ -52,6 +54,10 @@ type agent struct {
 	// complete: the upstream has told all its pods, so that what is not among them
 	// is known to be unwanted.
 	complete atomic.Bool
+
+	mu      sync.Mutex         // guards wanted and leaving
+	wanted  map[types.UID]bool // the pods of the newest set
+	leaving map[types.UID]bool // the pods that a set did not want, and that are not gone
 }
 
 // runAgent runs the pods of the folder until ctx ends, and leaves them running then.
@@ -86,7 +92,7 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{runtime: runtime, logger: logger.Named("nodeagent")}
+	a := &agent{runtime: runtime, leaving: map[types.UID]bool{}, logger: logger.Named("nodeagent")}
 	a.store, err = metaclient.Open(filepath.Join(opts.root, "store.db"), upstream, metaclient.Config{
 		OnPods: a.onPods, OnObject: a.onObject, Key: storeKey(opts), Logger: logger,
 	})
@@ -94,7 +100,7 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		return nil, err
 	}
 	a.node = thisNode(opts.nodeName, opts.root)
-	a.statuses = statusmgr.New(a.store, statusmgr.Config{OnChange: a.logChange, Logger: logger})
+	a.statuses = statusmgr.New(a, statusmgr.Config{OnChange: a.logChange, Logger: logger})
 	a.events = statusmgr.NewEvents(statusmgr.EventsConfig{Reporter: a.store, Host: opts.nodeName, Component: "nodeagent", Logger: logger})
 	a.observer = pleg.New(runtime, pleg.Config{OnChange: a.onChange, Logger: logger})
 	a.probes = probe.New(runtime, probe.Config{

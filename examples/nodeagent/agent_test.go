@@ -70,13 +70,14 @@ type node struct {
 	t       *testing.T
 	runtime *critest.Runtime
 	opts    options
+	logger  *zap.Logger
 }
 
 func newNode(t *testing.T, cfg critest.Config) *node {
 	t.Helper()
 	root := t.TempDir()
 	cfg.WriteLogs = true
-	return &node{t: t, runtime: critest.Start(t, cfg), opts: options{runtime: memory, root: root, nodeName: "edge"}.withPaths()}
+	return &node{t: t, runtime: critest.Start(t, cfg), opts: options{runtime: memory, root: root, nodeName: "edge"}.withPaths(), logger: zap.NewNop()}
 }
 
 // running is an agent that runs.
@@ -89,7 +90,7 @@ func (n *node) start(upstream metaclient.Upstream) *running {
 	n.t.Helper()
 	client, err := n.runtime.Dial(n.t.Context(), cri.Config{})
 	require.NoError(n.t, err)
-	a, err := newAgent(client, upstream, n.opts, zap.NewNop())
+	a, err := newAgent(client, upstream, n.opts, n.logger)
 	require.NoError(n.t, err)
 	ctx, cancel := context.WithCancel(n.t.Context())
 	done := make(chan error, 1)

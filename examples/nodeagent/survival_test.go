@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"pgregory.net/rapid"
@@ -364,6 +367,48 @@ func TestADeadlineOutlivesTheAgent(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A manifest that is put back while its pod is still ending has the same UID. What is
+// told of that end is not said of the next life.
+func TestAPodThatIsPutBackWhileItEndsRunsOn(t *testing.T) {
+	for name, happens := range map[string]func(*survivor){
+		"until the upstream tells of another": func(s *survivor) {
+			s.up.set(append(s.up.pods, podNamed("other", corev1.RestartPolicyAlways, "app"))...)
+		},
+		"until the agent starts anew": func(s *survivor) { s.restartAgent(time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pod := podNamed("web", corev1.RestartPolicyAlways, "app")
+				n := newNode(t, critest.Config{Scripts: []critest.Script{{Runs: []critest.Run{{Term: critest.Term{After: 5 * time.Second}}}}}})
+				n.logger = slowLogger() // others get on with the news meanwhile
+				s := &survivor{node: n, up: newCloud(pod)}
+				s.agent = s.start(s.up)
+				time.Sleep(5 * time.Second)
+				s.up.set()
+				time.Sleep(time.Second)
+				s.up.set(pod)
+				time.Sleep(10 * time.Second)
+				require.Equal(t, "web Running 1/1 1", s.agent.table())
+
+				happens(s)
+				time.Sleep(10 * time.Second)
+				assert.Contains(t, s.agent.table(), "web Running 1/1 1")
+			})
+		})
+	}
+}
+
+// slowLogger takes a while to tell of a pod that has changed, when nobody holds a lock.
+func slowLogger() *zap.Logger {
+	core := zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), zapcore.AddSync(io.Discard), zap.InfoLevel)
+	return zap.New(core, zap.Hooks(func(entry zapcore.Entry) error {
+		if entry.Message == "pod changed" {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	}))
 }
 
 // hangPulls makes the pulls of images hang whose names begin so.
