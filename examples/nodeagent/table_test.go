@@ -1,0 +1,33 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// What containers say may have many lines, and more in them than a terminal should be
+// told.
+func TestAnEventIsOneLineOfTheTable(t *testing.T) {
+	now := time.Now()
+	event := func(name, field, reason, message string) corev1.Event {
+		return corev1.Event{
+			InvolvedObject: corev1.ObjectReference{Namespace: "default", Name: name, FieldPath: field},
+			LastTimestamp:  metav1.NewTime(now.Add(-time.Minute)), Count: 1, Type: "Warning", Reason: reason, Message: message,
+		}
+	}
+	var out strings.Builder
+	require.NoError(t, writeEvents(&out, []corev1.Event{
+		event("web", "spec.containers{app}", "Unhealthy", "Liveness probe failed: one\ntwo\tthree\x1b[2J\n"),
+		event("café", "", "BackOff", "back-off"),
+	}, now))
+	assert.Equal(t, `LAST SEEN   COUNT   TYPE      REASON      OBJECT                             MESSAGE
+60s         1       Warning   Unhealthy   default/web spec.containers{app}   Liveness probe failed: one two three [2J
+60s         1       Warning   BackOff     default/café                       back-off
+`, out.String())
+}
