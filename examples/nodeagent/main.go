@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -115,6 +116,9 @@ func parse(args []string) (options, error) {
 	_ = flags.Parse(args) // ExitOnError
 	if flags.NArg() > 0 {
 		return opts, fmt.Errorf("unknown command %q: \"pods\" or \"events\" come before the flags; or try -help", flags.Arg(0))
+	}
+	if opts.manifests == "" {
+		return opts, errors.New("-manifests is empty: give the folder of the pods' manifests")
 	}
 	if err := opts.makeAbsolute(); err != nil {
 		return opts, err
