@@ -12,6 +12,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,6 +22,9 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/edged-project/edged/gc/eviction"
 )
 
 // memory is the value of -runtime for the runtime in memory.
@@ -117,21 +121,55 @@ func parse(args []string) (options, error) {
 	if flags.NArg() > 0 {
 		return opts, fmt.Errorf("unknown command %q: \"pods\" or \"events\" come before the flags; or try -help", flags.Arg(0))
 	}
-	if opts.manifests == "" {
-		return opts, errors.New("-manifests is empty: give the folder of the pods' manifests")
+	if opts.nodeName == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return opts, fmt.Errorf("find the host name (give -node-name): %w", err)
+		}
+		opts.nodeName = strings.ToLower(host)
 	}
-	if err := opts.makeAbsolute(); err != nil {
+	if err := opts.check(); err != nil {
 		return opts, err
 	}
-	if opts.nodeName != "" {
-		return opts, nil
+	return opts, opts.makeAbsolute()
+}
+
+// check says which flag cannot be meant. The rooms would take the default, or fail
+// without a word of flags.
+func (o *options) check() error {
+	if o.manifests == "" {
+		return errors.New("-manifests is empty: give the folder of the pods' manifests")
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		return opts, fmt.Errorf("find the host name (give -node-name): %w", err)
+	if bad := validation.IsDNS1123Subdomain(o.nodeName); len(bad) > 0 {
+		return fmt.Errorf("-node-name %q: %s", o.nodeName, bad[0])
 	}
-	opts.nodeName = strings.ToLower(host)
-	return opts, nil
+	for _, server := range o.dnsServers() {
+		if net.ParseIP(server) == nil {
+			return fmt.Errorf("-cluster-dns: %q is not an IP address", server)
+		}
+	}
+	if _, err := eviction.ParseThresholds(o.evictionHard); err != nil {
+		return fmt.Errorf("-eviction-hard: %w", err)
+	}
+	switch {
+	case o.imagesLow < 1 || o.imagesLow > o.imagesHigh || o.imagesHigh > 100:
+		return fmt.Errorf("-image-gc-high-threshold %d, -image-gc-low-threshold %d: want percents, the low one not above the high one", o.imagesHigh, o.imagesLow)
+	case o.maxLogSize == 0:
+		return errors.New("-container-log-max-size 0: want bytes, negative for never")
+	case o.maxLogFiles < 2:
+		return fmt.Errorf("-container-log-max-files %d: want 2 at least", o.maxLogFiles)
+	case o.maxCrashDelay <= 0:
+		return fmt.Errorf("-max-crash-delay %s: want a pause", o.maxCrashDelay)
+	}
+	return nil
+}
+
+// dnsServers are the cluster's, none by default.
+func (o *options) dnsServers() []string {
+	if o.clusterDNS == "" {
+		return nil
+	}
+	return strings.Split(o.clusterDNS, ",")
 }
 
 // makeAbsolute makes the paths that were given good for the runtime too, which

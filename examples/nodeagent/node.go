@@ -4,7 +4,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"strings"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -84,11 +83,9 @@ func containerOptions(node admission.Node) podspec.ContainerOptions {
 
 // sandboxOptions is what the configuration of sandboxes depends on here.
 func sandboxOptions(opts options) podspec.SandboxOptions {
-	sandbox := podspec.SandboxOptions{LogRoot: opts.podLogs, ClusterDomain: opts.clusterDomain, RuntimeHandlers: opts.handlers}
-	if opts.clusterDNS != "" {
-		sandbox.ClusterDNS = strings.Split(opts.clusterDNS, ",")
+	return podspec.SandboxOptions{
+		LogRoot: opts.podLogs, ClusterDNS: opts.dnsServers(), ClusterDomain: opts.clusterDomain, RuntimeHandlers: opts.handlers,
 	}
-	return sandbox
 }
 
 // nodeDNS returns the node's resolver as it is now.
