@@ -53,7 +53,7 @@ const maxPods = 110
 // thisNode is what pods are admitted to. What they write lies below root, as far as it
 // is not in volumes elsewhere.
 func thisNode(name, root string) admission.Node {
-	return admission.Node{
+	node := admission.Node{
 		Name: name,
 		OS:   runtime.GOOS,
 		Labels: map[string]string{
@@ -68,6 +68,12 @@ func thisNode(name, root string) admission.Node {
 			corev1.ResourcePods:             *resource.NewQuantity(maxPods, resource.DecimalSI),
 		},
 	}
+	for name, quantity := range node.Allocatable {
+		if quantity.IsZero() {
+			delete(node.Allocatable, name) // it could not be measured, and 0 is for what there is not
+		}
+	}
+	return node
 }
 
 // containerOptions is what the configuration of containers depends on here.
