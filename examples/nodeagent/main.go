@@ -197,7 +197,7 @@ func inTemporaryRoot(ctx context.Context, opts options, logger *zap.Logger) erro
 	}
 	defer func() { _ = os.RemoveAll(root) }()
 	opts.root = root
-	logger.Info("this agent leaves nothing behind", zap.String("root", root), zap.String("see", "nodeagent pods -root "+root))
+	logger.Info("this agent leaves nothing behind", zap.String("root", root), zap.String("see", os.Args[0]+" pods -root "+root))
 	return runAgent(ctx, opts.withPaths(), logger)
 }
 

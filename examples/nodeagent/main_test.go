@@ -1,11 +1,30 @@
 package main
 
 import (
+	"context"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
+
+// Who runs the agent with "go run" has no nodeagent in the PATH.
+func TestATrialSaysWhatToTypeAndLeavesNothing(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	core, logs := observer.New(zap.InfoLevel)
+	_ = inTemporaryRoot(ctx, options{runtime: memory, nodeName: "edge", manifests: t.TempDir()}, zap.New(core))
+	said := logs.All()[0].ContextMap()
+	assert.Equal(t, os.Args[0]+" pods -root "+said["root"].(string), said["see"])
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), "*"))
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
 
 // An empty folder is what a variable that is not set makes of -manifests. It would be
 // the working directory, where there are no pods, and end all that run.
