@@ -8,12 +8,18 @@
 // way through an outbox that keeps the newest on each pod, on the node, and of each
 // event, until the upstream has acknowledged it.
 //
-//	src := manifests.New("/etc/edged/manifests", manifests.Config{NodeName: "edge-1"})
+//	src := manifests.New("/etc/edged/manifests", manifests.Config{NodeName: "edge-1", Complete: podspec.Complete})
 //	meta, err := metaclient.Open("/var/lib/edged/meta.db", src, metaclient.Config{
-//		OnPods: func(pods []*corev1.Pod, complete bool) {
-//			desired.Replace(pods, complete) // must not block
+//		OnPods: func(pods []*corev1.Pod, complete bool) { // must not block
+//			if complete {
+//				manager.Replace(pods) // a *podmanager.Manager, say: whatever else runs is ended
+//				return
+//			}
+//			for _, pod := range pods {
+//				manager.Set(pod)
+//			}
 //		},
-//		OnObject: func(kind, namespace, name string) { volumes.Refresh(kind, namespace, name) },
+//		OnObject: volumes.Changed, // of a *volume.Manager, say
 //		Key:      metaclient.KeyFile("/etc/edged/store.key"),
 //	})
 //	if err != nil {
