@@ -45,16 +45,16 @@ type rejection struct {
 // once for an object, until the upstream was lost and is there again.
 func (in *intake) take(ctx context.Context, d delivery) error {
 	c := in.client
+	set, rejected := accept(d.pods)
+	c.outbox.hear(set) // before anything is sent that contradicts it
 	c.arrived()
 	if since := c.link.health().Since; in.tried == nil || since != in.since {
 		in.since = since
 		in.tried, in.triedTokens = map[Ref]bool{}, map[string]bool{}
 		in.reminder = reminder{c, map[types.UID]said{}}
 	}
-	set, rejected := accept(d.pods)
 	in.report(rejected)
 	behind := in.gather(ctx, set)
-	c.outbox.hear(set)
 	var whole storedSet
 	_, err := c.update(func(r store.Reader) []store.Change {
 		whole = withKept(r, set, func(uid types.UID) bool {

@@ -196,8 +196,8 @@ func (o *outbox) statuses() map[types.UID]corev1.PodStatus {
 	return statuses
 }
 
-// hear takes note of what the upstream says of its pods, before that is stored, so that
-// no report that contradicts it can be stored on top.
+// hear takes note of what the upstream says of its pods as soon as it says so, so that
+// no report that contradicts it is sent, or stored on top.
 func (o *outbox) hear(set storedSet) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

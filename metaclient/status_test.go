@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/edged-project/edged/metaclient"
+	"github.com/edged-project/edged/metaclient/metatest"
 )
 
 // runningStatus is a status with everything that has an order or a time.
@@ -310,6 +311,40 @@ func TestEndSetUpstreamOutlastsAReportThatWaits(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, corev1.PodFailed, pods[0].Status.Phase)
 				assert.Empty(t, in.got(), "the end is not overwritten upstream either")
+			})
+		})
+	}
+}
+
+func TestEndSetUpstreamIsHeardBeforeTheWaitForWhatItsSetRefersTo(t *testing.T) {
+	for name, meanwhile := range map[string]bool{"reported before": false, "reported meanwhile": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				up := &silentSet{fakeUpstream: newFakeUpstream(), cloud: metatest.New()}
+				var in statusInbox
+				c := mustOpen(t, storePath(t), struct {
+					reportingUpstream
+					metaclient.Getter
+				}{reportingUpstream{up, in.take}, up}, metaclient.Config{ReplayWithin: -1})
+				report := func() { require.NoError(t, c.ReportPodStatus(t.Context(), withStatus(pod("a"), runningStatus()))) }
+				if !meanwhile {
+					report()
+				}
+				stop := start(t, c)
+				defer stop()
+				up.cloud.Hang()
+				taken := make(chan error, 1)
+				go func() {
+					taken <- up.deliver(withStatus(pod("a"), corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted"}), uses("b", "c", ""))
+				}()
+				time.Sleep(time.Second)
+				require.Empty(t, taken, "it waits for the ConfigMap of b")
+				if meanwhile {
+					report()
+				}
+				require.NoError(t, <-taken)
+				time.Sleep(time.Minute)
+				assert.Empty(t, in.got(), "the end is not overwritten upstream")
 			})
 		})
 	}
