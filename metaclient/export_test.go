@@ -59,3 +59,17 @@ func (s slow) Update(plan func(r store.Reader) []store.Change) (changed bool, er
 
 // BeforeWrites calls f before each write of c's store. Call it before Run.
 func BeforeWrites(c *Client, f func()) { c.store = slow{c.store, f} }
+
+// watched is a store of which it is told when it was read.
+type watched struct {
+	store.Store
+	after func()
+}
+
+func (w watched) View(read func(r store.Reader) error) error {
+	defer w.after()
+	return w.Store.View(read)
+}
+
+// AfterReads calls f after each read of c's store. Call it before Run.
+func AfterReads(c *Client, f func()) { c.store = watched{c.store, f} }

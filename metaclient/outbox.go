@@ -74,6 +74,21 @@ func newOutbox() *outbox {
 func (o *outbox) put(next report) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.take(next)
+}
+
+// remind takes a report of what is stored, unless there is one on its topic: that is
+// newer.
+func (o *outbox) remind(next report) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.reports[next.topic] == nil {
+		o.take(next)
+	}
+}
+
+// take does it. mu is held.
+func (o *outbox) take(next report) {
 	if next.pod != nil && !o.align(&next) {
 		return
 	}

@@ -48,7 +48,7 @@ func (m *reminder) check(set storedSet) error {
 		return fmt.Errorf("read stored statuses: %w", err)
 	}
 	for _, pod := range lost {
-		c.report(report{topic: topic{reportStatus, string(pod.UID)}, pod: pod})
+		c.outbox.remind(report{topic: topic{reportStatus, string(pod.UID)}, pod: pod, unsent: true})
 	}
 	return nil
 }

@@ -527,6 +527,35 @@ func TestStatusThatTheUpstreamHasLostIsReportedAgain(t *testing.T) {
 	})
 }
 
+func TestReportMadeWhileTheUpstreamIsToBeRemindedIsTheNewest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := newFakeUpstream()
+		var in statusInbox
+		var handedOn, now atomic.Bool
+		c := mustOpen(t, storePath(t), reportingUpstream{up, in.take}, metaclient.Config{
+			OnPods: func([]*corev1.Pod, bool) { handedOn.Store(true) },
+		})
+		metaclient.AfterReads(c, func() {
+			if handedOn.CompareAndSwap(true, false) && now.Load() { // what the upstream has lost has been looked up
+				assert.NoError(t, c.ReportPodStatus(t.Context(), restarted("a", 2)))
+			}
+		})
+		stop := start(t, c)
+		defer stop()
+		lost := withStatus(pod("a"), corev1.PodStatus{Phase: corev1.PodPending})
+		require.NoError(t, up.deliver(lost))
+		require.NoError(t, c.ReportPodStatus(t.Context(), restarted("a", 1)))
+		time.Sleep(time.Minute)
+		now.Store(true)
+		require.NoError(t, up.deliver(lost))
+		time.Sleep(time.Minute)
+		assert.Equal(t, []string{"a 1", "a 2"}, in.got())
+		pods, err := c.Pods(t.Context())
+		require.NoError(t, err)
+		assert.EqualValues(t, 2, pods[0].Status.ContainerStatuses[0].RestartCount)
+	})
+}
+
 func TestEndThatTheUpstreamSeesOtherwiseIsNotDisputed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := newFakeUpstream()
