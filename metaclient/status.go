@@ -20,9 +20,8 @@ func planStatus(r store.Reader, pod *corev1.Pod) []store.Change {
 	if err != nil || value == nil {
 		return nil
 	}
-	stored := storedStatus(r, pod.UID)
-	if stored != nil && (sameStatus(*stored, pod.Status) || upstreamWins(&pod.Status, *stored)) {
-		return nil // no news, or the upstream has ended the pod meanwhile
+	if stored := storedStatus(r, pod.UID); stored != nil && sameStatus(*stored, pod.Status) {
+		return nil
 	}
 	return []store.Change{{Bucket: bucketStatuses, Key: string(pod.UID), Value: value}}
 }

@@ -141,6 +141,28 @@ func TestPodThatLeftTakesItsStatusAlong(t *testing.T) {
 	assert.Equal(t, corev1.PodRunning, pods[1].Status.Phase)
 }
 
+func TestNextLifeOfAPodIsStoredOverTheEndOfTheLast(t *testing.T) {
+	path := storePath(t)
+	synctest.Test(t, func(t *testing.T) {
+		up := newFakeUpstream()
+		var rec recorder
+		c := mustOpen(t, path, up, metaclient.Config{OnPods: rec.onPods})
+		stop := start(t, c)
+		defer stop()
+		require.NoError(t, up.deliver(pod("a")))
+		require.NoError(t, up.deliver())
+		require.NoError(t, up.deliver(pod("a"))) // a manifest that is put back while its pod ends
+		for _, phase := range []corev1.PodPhase{corev1.PodSucceeded, corev1.PodRunning} {
+			require.NoError(t, c.ReportPodStatus(t.Context(), withStatus(pod("a"), corev1.PodStatus{Phase: phase})))
+			time.Sleep(time.Minute)
+			require.NoError(t, c.Release(t.Context(), pod("a").UID))
+		}
+		require.NoError(t, up.deliver(pod("a"), pod("b")))
+		assert.Equal(t, corev1.PodRunning, rec.last(t).pods[0].Status.Phase)
+	})
+	assert.Equal(t, corev1.PodRunning, stored(t, path)[0].Status.Phase, "it runs on after a restart")
+}
+
 func TestUpstreamStatusAgainstTheNodesOwn(t *testing.T) {
 	phase := func(p corev1.PodPhase) corev1.PodStatus { return corev1.PodStatus{Phase: p} }
 	for name, tc := range map[string]struct{ node, upstream, want corev1.PodPhase }{
