@@ -2,6 +2,7 @@ package metaclient_test
 
 import (
 	"context"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -244,6 +245,46 @@ func TestChangesThatWereMissedOfflineAreFoundAfterAReconnect(t *testing.T) {
 		assert.NoError(t, c.Health().Upstream)
 		assert.ElementsMatch(t, []string{"ConfigMap default/c", "Secret default/s"}, seen.take())
 	})
+}
+
+func TestChangesThatWereMissedBetweenTwoWatchesAreFound(t *testing.T) {
+	for name, restart := range map[string]func(t *testing.T, c *metaclient.Client, cloud *metatest.Cloud, failWith func(err error)){
+		"the disk was full": func(_ *testing.T, _ *metaclient.Client, cloud *metatest.Cloud, failWith func(err error)) {
+			failWith(syscall.ENOSPC)
+			cloud.Put(secret("s", "2"))
+			synctest.Wait()
+			failWith(nil)
+			time.Sleep(100 * time.Millisecond) // the next Watch comes later
+			cloud.Put(configMap("c", "2"))
+		},
+		"a Resync was given up": func(t *testing.T, c *metaclient.Client, cloud *metatest.Cloud, _ func(err error)) {
+			cloud.Delay(time.Second)
+			cloud.Put(secret("s", "2"), configMap("c", "2"))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			require.ErrorIs(t, c.Resync(ctx), context.DeadlineExceeded)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cloud := metatest.New()
+				cloud.Put(uses("a", "c", "s"), configMap("c", "1"), secret("s", "1"))
+				c := mustOpen(t, storePath(t), cloud, metaclient.Config{})
+				failWith := metaclient.Breakable(c)
+				stop := start(t, c)
+				defer stop()
+				time.Sleep(time.Minute)
+				restart(t, c, cloud, failWith)
+				time.Sleep(5 * time.Minute)
+				cm, err := c.ConfigMap(t.Context(), "default", "c")
+				require.NoError(t, err)
+				assert.Equal(t, "2", cm.Data["key"])
+				s, err := c.Secret(t.Context(), "default", "s")
+				require.NoError(t, err)
+				assert.Equal(t, "2", string(s.Data["key"]))
+			})
+		})
+	}
 }
 
 func TestConnectionThatFlapsWhileAQuestionHangsIsNotAskedWithoutEnd(t *testing.T) {

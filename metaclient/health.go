@@ -49,6 +49,7 @@ type link struct {
 	now     Health
 	waiting chan struct{} // closed at the next change of Connected; made when wanted
 	set     chan struct{} // closed at the first set of a new Watch; made when wanted
+	waiters int           // how many wait for that
 }
 
 func (l *link) health() Health {
@@ -102,32 +103,41 @@ func (l *link) state() (connected bool, changed <-chan struct{}) {
 	return l.now.Connected, l.waiting
 }
 
-// took notes that the set that nextSet waits for is in the store and handed on.
-func (l *link) took() {
+// took notes that the set that nextSet waits for is in the store and handed on, and
+// reports whether somebody still waits for it.
+func (l *link) took() (waited bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.set != nil {
 		close(l.set)
 		l.set = nil
 	}
+	return l.waiters > 0
 }
 
 // nextSet is closed when the first set of a Watch that begins from now on is in the
-// store and handed on.
+// store and handed on. Who waits for that must leave in the end.
 func (l *link) nextSet() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.set == nil {
 		l.set = make(chan struct{})
 	}
+	l.waiters++
 	return l.set
+}
+
+func (l *link) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiters--
 }
 
 // awaited reports whether somebody waits for the set of a Watch that begins now.
 func (l *link) awaited() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.set != nil
+	return l.waiters > 0
 }
 
 // wrote notes how a write went and returns what it was before.

@@ -75,10 +75,10 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 	if err := c.handOn(ctx, true); err != nil {
 		return err
 	}
-	if d.from.force {
-		d.from.force = false
-		c.link.took()
+	if waited := d.from.force && c.link.took(); d.from.again && !waited {
+		hint(c.wanted.doubt)
 	}
+	d.from.force, d.from.again = false, false
 	return in.reminder.check(whole)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // Resync asks the upstream for everything: it starts Watch anew, waits for its
@@ -16,22 +18,32 @@ import (
 // There is no need to call it after a reconnect: then the same is done by itself,
 // except that what is older is not believed.
 func (c *Client) Resync(ctx context.Context) error {
-	if !c.Connected() {
-		return fmt.Errorf("resync: %w", ErrOffline)
+	err := c.watchAnew(ctx)
+	if err == nil {
+		err = errors.Join(slices.Collect(maps.Values(c.refresh(ctx, c.allRefs(), true)))...)
+	}
+	if err != nil {
+		hint(c.wanted.doubt) // changes may have been missed
+		return fmt.Errorf("resync: %w", err)
+	}
+	return nil
+}
+
+// watchAnew starts Watch anew and waits for its set.
+func (c *Client) watchAnew(ctx context.Context) error {
+	connected, changed := c.link.state()
+	if !connected {
+		return ErrOffline
 	}
 	next := c.link.nextSet()
-	_, changed := c.link.state()
+	defer c.link.leave()
 	hint(c.anew)
 	select {
 	case <-next:
+		return nil
 	case <-changed:
-		return fmt.Errorf("resync: %w", ErrOffline)
+		return ErrOffline
 	case <-ctx.Done():
-		return fmt.Errorf("resync: %w", ctx.Err())
+		return ctx.Err()
 	}
-	var failed []error
-	for _, err := range c.refresh(ctx, c.allRefs(), true) {
-		failed = append(failed, fmt.Errorf("resync: %w", err))
-	}
-	return errors.Join(failed...)
 }

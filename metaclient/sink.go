@@ -20,6 +20,7 @@ type sink struct {
 	// Run's goroutine owns these.
 	delivered map[types.UID]bool // the pods of all its sets
 	force     bool               // believe its first set even if versions are older: Resync waits for it
+	again     bool               // the one before ended while the upstream was there: changes may have been missed
 }
 
 // delivery is one set on its way from the upstream's goroutine to Run's.

@@ -21,18 +21,17 @@ var errWatchEnded = errors.New("watch ended by itself")
 // failure of a row and the recovery: a node may be offline for weeks, and its log
 // lies on flash.
 func (c *Client) watch(ctx context.Context, deliveries chan<- delivery) {
-	failures := 0
+	failures, again := 0, false
 	for {
-		err := c.watchOnce(ctx, deliveries)
+		err := c.watchOnce(ctx, deliveries, again)
 		if ctx.Err() != nil {
 			return
 		}
+		again = errors.Is(err, errAnew) || errors.Is(err, errNotStored)
 		if errors.Is(err, errAnew) {
 			continue
 		}
-		if errors.Is(err, errNotStored) {
-			hint(c.wanted.doubt) // the upstream will not deliver this change again
-		} else {
+		if !again {
 			if c.Connected() {
 				failures = 0
 			}
@@ -54,11 +53,11 @@ func (c *Client) watch(ctx context.Context, deliveries chan<- delivery) {
 // errAnew ends a Watch for the sake of the next.
 var errAnew = errors.New("watch is to start anew")
 
-func (c *Client) watchOnce(ctx context.Context, deliveries chan<- delivery) error {
+func (c *Client) watchOnce(ctx context.Context, deliveries chan<- delivery, again bool) error {
 	watchCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ended := make(chan error, 1)
-	sink := &sink{client: c, deliveries: deliveries, delivered: map[types.UID]bool{}, force: c.link.awaited()}
+	sink := &sink{client: c, deliveries: deliveries, delivered: map[types.UID]bool{}, force: c.link.awaited(), again: again}
 	go func() { ended <- c.upstream.Watch(watchCtx, sink) }()
 	for {
 		select {
