@@ -63,6 +63,37 @@ func TestAllThatAPodRefersToIsStoredBeforeThePodIsHandedOn(t *testing.T) {
 	assert.Equal(t, "token-1", token.Status.Token)
 }
 
+func TestWhatASetRefersToComesAlongWhenTheDiskTakesItAtLast(t *testing.T) {
+	path := storePath(t)
+	synctest.Test(t, func(t *testing.T) {
+		p, refs := everything(t)
+		cloud := metatest.New()
+		for _, ref := range refs {
+			cloud.Put(objectFor(ref))
+		}
+		missing, tokens := -1, 0
+		var c *metaclient.Client
+		c = mustOpen(t, path, cloud, metaclient.Config{OnPods: func(pods []*corev1.Pod, _ bool) {
+			if len(pods) > 0 {
+				missing, tokens = c.Health().Missing, cloud.Tokens()
+			}
+		}})
+		failWith := metaclient.Breakable(c)
+		stop := start(t, c)
+		defer stop()
+		time.Sleep(time.Minute)
+		failWith(syscall.ENOSPC)
+		cloud.Put(p)
+		synctest.Wait()
+		require.Equal(t, 1, cloud.Tokens())
+		failWith(nil)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Zero(t, missing, "when it is handed on")
+		assert.Equal(t, 2, tokens, "when it is handed on")
+	})
+}
+
 func TestPodWhoseObjectsCannotBeHadHoldsUpNobodyAndIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud := metatest.New()

@@ -63,6 +63,7 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 		return planSet(r, whole, behind, c.outbox.statuses(), d.from.force)
 	})
 	if err != nil {
+		in.forget(behind)
 		return fmt.Errorf("store a set of %d pods: %w", len(set), err)
 	}
 	for uid := range set {
@@ -97,6 +98,16 @@ func (in *intake) gather(ctx context.Context, set storedSet) behind {
 	objects := in.client.gather(ctx, set.refs(), in.tried)
 	others.Wait()
 	return behind{objects, tokens}
+}
+
+// forget has asked for again what was had and could not be stored.
+func (in *intake) forget(b behind) {
+	for ref := range b.objects {
+		delete(in.tried, ref)
+	}
+	for key := range b.tokens {
+		delete(in.triedTokens, key)
+	}
 }
 
 // report logs what is set aside, once for as long as it stays so.
