@@ -94,6 +94,24 @@ func TestWhatASetRefersToComesAlongWhenTheDiskTakesItAtLast(t *testing.T) {
 	})
 }
 
+func TestSetThatWaitsWhenRunEndsIsNotTakenWithoutWhatItRefersTo(t *testing.T) {
+	path := storePath(t)
+	synctest.Test(t, func(t *testing.T) {
+		up := &silentSet{fakeUpstream: newFakeUpstream(), cloud: metatest.New()}
+		up.cloud.Put(configMap("c", "1"))
+		c := mustOpen(t, path, up, metaclient.Config{})
+		stop := start(t, c)
+		require.NoError(t, up.deliver(uses("a", "c", "")))
+		up.cloud.Hang()
+		taken := make(chan error, 1)
+		go func() { taken <- up.deliver(uses("a", "d", "")) }()
+		time.Sleep(time.Second)
+		stop()
+		require.ErrorIs(t, <-taken, context.Canceled)
+	})
+	assert.Equal(t, "c", stored(t, path)[0].Spec.Containers[0].EnvFrom[0].ConfigMapRef.Name, "it starts offline as it was")
+}
+
 func TestPodWhoseObjectsCannotBeHadHoldsUpNobodyAndIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cloud := metatest.New()

@@ -55,6 +55,9 @@ func (in *intake) take(ctx context.Context, d delivery) error {
 	}
 	in.report(rejected)
 	behind := in.gather(ctx, set)
+	if err := ctx.Err(); err != nil {
+		return err // its objects may be missing, and what is stored has them
+	}
 	var whole storedSet
 	_, err := c.update(func(r store.Reader) []store.Change {
 		whole = withKept(r, set, func(uid types.UID) bool {
