@@ -120,7 +120,7 @@ func (c *Client) reload() error {
 			}
 			if topic.kind == reportStatus {
 				for _, pod := range pods {
-					if pod.UID == types.UID(topic.key) {
+					if said, _ := encodeStatus(pod.Status); pod.UID == types.UID(topic.key) && said != nil {
 						report.pod = pod
 					}
 				}

@@ -1,7 +1,9 @@
 package metaclient_test
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -314,6 +316,32 @@ func TestDamagedValueIsSetAsideAndTheOthersGoOn(t *testing.T) {
 			assert.Equal(t, []string{"a", "b"}, names(stored(t, path)), "the upstream refills it")
 		})
 	}
+}
+
+func TestReportWhoseStatusIsDamagedIsNotSent(t *testing.T) {
+	path := storePath(t)
+	fill(t, path, pod("a"))
+	never := func(context.Context, *corev1.Pod) error { return errors.New("no network") }
+	c, err := metaclient.Open(path, reportingUpstream{watchFunc(silent), never}, metaclient.Config{})
+	require.NoError(t, err)
+	require.NoError(t, c.ReportPodStatus(t.Context(), restarted("a", 1)))
+	require.NoError(t, c.Close())
+	editStore(t, path, func(tx *bolt.Tx) error {
+		return tx.Bucket([]byte("podstatuses")).Put([]byte("uid-of-a"), []byte("damaged"))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		up := newFakeUpstream()
+		sent := make(chan corev1.PodStatus, 10)
+		c := mustOpen(t, path, reportingUpstream{up, func(_ context.Context, pod *corev1.Pod) error {
+			sent <- pod.Status
+			return nil
+		}}, metaclient.Config{})
+		stop := start(t, c)
+		defer stop()
+		require.NoError(t, up.deliver(pod("a")))
+		time.Sleep(time.Minute)
+		assert.Empty(t, sent, "nothing is known that the upstream could be told")
+	})
 }
 
 func TestKillWithoutCloseLosesNothingAcknowledged(t *testing.T) {
