@@ -90,6 +90,8 @@ func moves() map[string]func(w *world, s step) {
 		"report node":      func(w *world, _ step) { w.reportNode() },
 		"report event":     func(w *world, s step) { w.reportEvent(s.n) },
 		"flush":            func(w *world, _ step) { w.flush() },
+		"disk full":        func(w *world, _ step) { w.fill(true) },
+		"disk free":        func(w *world, _ step) { w.fill(false) },
 		"read":             func(w *world, s step) { w.read(s.n) },
 		"resync":           func(w *world, s step) { w.resync(time.Duration(s.n) * time.Second) },
 		"crash":            func(w *world, _ step) { w.crash() },

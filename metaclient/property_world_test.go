@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,8 @@ type world struct {
 	random *rand.Rand
 	path   string
 	client *metaclient.Client
+	disk   func(err error) // takes no more writes until it is given nil
+	full   bool
 	stop   func()
 	trace  []string
 	number int
@@ -81,12 +84,14 @@ func (w *world) boot() {
 		},
 	})
 	require.NoError(w.t, err)
-	w.client, w.stop = c, start(w.t, c)
+	w.client, w.disk, w.full = c, metaclient.Breakable(c), false
+	w.stop = start(w.t, c)
 }
 
 // crash leaves the file as it is, with nothing flushed, and boots from it.
 func (w *world) crash() {
 	left := copyFile(w.t, w.path)
+	w.fill(false)
 	w.stop()
 	require.NoError(w.t, w.client.Close())
 	w.path = left
@@ -101,6 +106,14 @@ func (w *world) crash() {
 	})
 	w.boot()
 	w.look()
+}
+
+func (w *world) fill(full bool) {
+	if w.full = full; full {
+		w.disk(syscall.ENOSPC)
+		return
+	}
+	w.disk(nil)
 }
 
 func (w *world) fresh() string {
@@ -154,7 +167,11 @@ func (w *world) reportEvent(n int) {
 }
 
 func (w *world) flush() {
-	require.NoError(w.t, w.client.Flush(w.t.Context()))
+	err := w.client.Flush(w.t.Context())
+	if w.full && err != nil {
+		return
+	}
+	require.NoError(w.t, err)
 	stored, err := w.client.Pods(w.t.Context())
 	require.NoError(w.t, err)
 	w.note(func() {
@@ -213,6 +230,7 @@ func (w *world) see(ref metaclient.Ref) {
 
 // settle lets the world come to rest.
 func (w *world) settle() {
+	w.fill(false)
 	w.cloud.Unruly(nil)
 	w.cloud.Delay(0)
 	w.cloud.Heal()
