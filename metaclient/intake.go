@@ -208,6 +208,7 @@ type storedPod struct {
 	name      types.NamespacedName
 	pod       []byte
 	version   string
+	wanted    bool // it is not being deleted
 	refs      []Ref
 	tokens    []tokenRef
 	account   string           // namespace and name of its service account
@@ -244,7 +245,7 @@ func encode(pod *corev1.Pod) (storedPod, error) {
 
 func behindOf(pod *corev1.Pod) storedPod {
 	return storedPod{
-		name: nameOf(pod),
+		name: nameOf(pod), wanted: pod.DeletionTimestamp == nil,
 		refs: refsOf(pod), tokens: tokensOf(pod), account: pod.Namespace + "/" + accountOf(pod),
 	}
 }

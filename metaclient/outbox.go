@@ -54,23 +54,29 @@ type report struct {
 type outbox struct {
 	toStore, toSend chan struct{} // of size 1: there is something
 
-	mu       sync.Mutex // guards the rest
-	reports  map[topic]*report
-	upstream map[types.UID]corev1.PodStatus // what the upstream last said, as far as agree asks
-	last     uint64                         // number or turn given out
-	dropped  int
+	mu      sync.Mutex // guards the rest
+	reports map[topic]*report
+	heard   map[types.UID]heard // what the upstream last said of its pods
+	last    uint64              // number or turn given out
+	dropped int
+}
+
+// heard is what a report on a pod is held against.
+type heard struct {
+	wanted bool              // it is not being deleted
+	status *corev1.PodStatus // as far as agree asks, nil if it says nothing
 }
 
 func newOutbox() *outbox {
 	return &outbox{
 		toStore: make(chan struct{}, 1), toSend: make(chan struct{}, 1),
-		reports: map[topic]*report{}, upstream: map[types.UID]corev1.PodStatus{},
+		reports: map[topic]*report{}, heard: map[types.UID]heard{},
 	}
 }
 
 // put takes a report that replaces the one before on its topic. A status may have been
 // made before the upstream's last word reached its maker: it is brought in line with
-// that, or not taken if the upstream has ended the pod.
+// that, or not taken if the upstream has ended the pod, or wants it again.
 func (o *outbox) put(next report) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -217,10 +223,11 @@ func (o *outbox) hear(set storedSet) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for uid, p := range set {
-		if !p.hasStatus {
-			continue
+		now := heard{wanted: p.wanted, status: o.heard[uid].status}
+		if p.hasStatus {
+			now.status = &corev1.PodStatus{Phase: p.status.Phase, Conditions: slices.Clone(p.status.Conditions)}
 		}
-		o.upstream[uid] = corev1.PodStatus{Phase: p.status.Phase, Conditions: slices.Clone(p.status.Conditions)}
+		o.heard[uid] = now
 		t := topic{reportStatus, string(uid)}
 		if r := o.reports[t]; r != nil && r.pod != nil && !o.align(r) {
 			delete(o.reports, t)
@@ -231,14 +238,17 @@ func (o *outbox) hear(set storedSet) {
 // align brings the status of a pod in line with what the upstream says, or returns
 // false if that overrides it. mu is held.
 func (o *outbox) align(r *report) bool {
-	upstream, heard := o.upstream[r.pod.UID]
-	if !heard {
+	upstream := o.heard[r.pod.UID]
+	if upstream.wanted && r.pod.DeletionTimestamp != nil {
+		return false // it ended a life before this one
+	}
+	if upstream.status == nil {
 		return true
 	}
-	if upstreamWins(&r.pod.Status, upstream) {
+	if upstreamWins(&r.pod.Status, *upstream.status) {
 		return false
 	}
-	if agreed := agree(&r.pod.Status, upstream); !sameStatus(agreed, r.pod.Status) {
+	if agreed := agree(&r.pod.Status, *upstream.status); !sameStatus(agreed, r.pod.Status) {
 		pod := *r.pod
 		pod.Status = agreed
 		o.last++
@@ -252,7 +262,7 @@ func (o *outbox) align(r *report) bool {
 func (o *outbox) forgetOthers(set storedSet) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	maps.DeleteFunc(o.upstream, func(uid types.UID, _ corev1.PodStatus) bool { _, ok := set[uid]; return !ok })
+	maps.DeleteFunc(o.heard, func(uid types.UID, _ heard) bool { _, ok := set[uid]; return !ok })
 	maps.DeleteFunc(o.reports, func(_ topic, r *report) bool {
 		if r.pod == nil {
 			return false

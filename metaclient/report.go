@@ -22,12 +22,11 @@ import (
 // stored; upstream hears of it all the same.
 //
 // Conditions that are not the node's, such as readiness gates, are taken as the upstream
-// last delivered them, and nothing is taken for a pod that the upstream has ended and
-// that still runs here: such a report was made before its maker heard of it.
-//
-// A UID that left a set and came back, as that of a manifest that was put back, is a new
-// life here, and a report counts as one of that: the caller must not report how the old
-// life ends (examples/nodeagent shows how).
+// last delivered them. Nothing is taken of what its maker made before it heard of the
+// upstream's last word: the status of a pod that runs here and that the upstream has
+// ended, nor, by the deletionTimestamp of pod, how a pod ends that the upstream wants. A
+// manifest that is put back while its pod still ends has the same UID, and begins a life
+// anew.
 func (c *Client) ReportPodStatus(ctx context.Context, pod *corev1.Pod) error {
 	if err := ctx.Err(); err != nil {
 		return err

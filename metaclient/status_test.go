@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/edged-project/edged/metaclient"
 	"github.com/edged-project/edged/metaclient/metatest"
@@ -308,6 +309,48 @@ func TestReportMadeBeforeTheUpstreamsLastWordIsBroughtInLine(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A manifest that is put back while its pod ends has its old UID.
+func TestTheEndOfALifeIsNotTakenForThatOfTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := newFakeUpstream()
+		sent := make(chan corev1.PodPhase, 10)
+		c := mustOpen(t, storePath(t), reportingUpstream{up, func(_ context.Context, pod *corev1.Pod) error {
+			sent <- pod.Status.Phase
+			return nil
+		}}, metaclient.Config{ReplayWithin: -1})
+		stop := start(t, c)
+		defer stop()
+		ends := pod("a")
+		ends.DeletionTimestamp, ends.Status.Phase = &metav1.Time{Time: time.Now()}, corev1.PodFailed
+		phase := func() corev1.PodPhase {
+			pods, err := c.Pods(t.Context())
+			require.NoError(t, err)
+			require.Len(t, pods, 1)
+			return pods[0].Status.Phase
+		}
+
+		require.NoError(t, up.deliver(pod("a")))
+		require.NoError(t, up.deliver())
+		require.NoError(t, c.ReportPodStatus(t.Context(), ends))
+		assert.Equal(t, corev1.PodFailed, <-sent, "nobody wants it yet")
+		require.NoError(t, up.deliver(pod("a")))
+		assert.Empty(t, phase(), "what waited")
+		require.NoError(t, c.ReportPodStatus(t.Context(), ends))
+		require.NoError(t, c.Flush(t.Context()))
+		assert.Empty(t, phase(), "what came late")
+		require.NoError(t, c.ReportPodStatus(t.Context(), withStatus(pod("a"), runningStatus())))
+		assert.Equal(t, corev1.PodRunning, phase(), "of the life that is")
+		assert.Equal(t, corev1.PodRunning, <-sent)
+
+		deleted := pod("a")
+		deleted.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+		require.NoError(t, up.deliver(deleted))
+		require.NoError(t, c.ReportPodStatus(t.Context(), ends))
+		assert.Equal(t, corev1.PodFailed, phase(), "its own end")
+		assert.Equal(t, corev1.PodFailed, <-sent)
+	})
 }
 
 func TestEndSetUpstreamOutlastsAReportThatWaits(t *testing.T) {

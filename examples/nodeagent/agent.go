@@ -10,7 +10,6 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/cri/crilog"
@@ -54,10 +53,8 @@ type agent struct {
 	// complete: the upstream has told all its pods, so that what is not among them
 	// is known to be unwanted.
 	complete atomic.Bool
-
-	mu      sync.Mutex         // guards wanted and leaving
-	wanted  map[types.UID]bool // the pods of the newest set
-	leaving map[types.UID]bool // the pods that a set did not want, and that are not gone
+	// showing is held from the look at what a probe has found until its status tells.
+	showing sync.Mutex
 }
 
 // runAgent runs the pods of the folder until ctx ends, and leaves them running then.
@@ -92,7 +89,7 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{runtime: runtime, leaving: map[types.UID]bool{}, logger: logger.Named("nodeagent")}
+	a := &agent{runtime: runtime, logger: logger.Named("nodeagent")}
 	a.store, err = metaclient.Open(filepath.Join(opts.root, "store.db"), upstream, metaclient.Config{
 		OnPods: a.onPods, OnObject: a.onObject, Key: storeKey(opts), Logger: logger,
 	})
@@ -100,7 +97,7 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 		return nil, err
 	}
 	a.node = thisNode(opts.nodeName, opts.root)
-	a.statuses = statusmgr.New(a, statusmgr.Config{OnChange: a.logChange, Logger: logger})
+	a.statuses = statusmgr.New(a.store, statusmgr.Config{OnChange: a.logChange, Logger: logger})
 	a.events = statusmgr.NewEvents(statusmgr.EventsConfig{Reporter: a.store, Host: opts.nodeName, Component: "nodeagent", Logger: logger})
 	a.observer = pleg.New(runtime, pleg.Config{OnChange: a.onChange, Logger: logger})
 	a.probes = probe.New(runtime, probe.Config{

@@ -23,9 +23,6 @@ import (
 // onPods takes what the store remembered, and later what the folder holds.
 func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
 	defer a.known.Store(true)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.note(pods)
 	if complete {
 		a.pods.Replace(pods)
 		a.complete.Store(true)
@@ -34,39 +31,6 @@ func (a *agent) onPods(pods []*corev1.Pod, complete bool) {
 	for _, pod := range pods {
 		a.pods.Set(pod)
 	}
-}
-
-// note takes note of the pods that are not wanted any more. a.mu is held.
-func (a *agent) note(pods []*corev1.Pod) {
-	wanted := make(map[types.UID]bool, len(pods))
-	for _, pod := range pods {
-		wanted[pod.UID] = true
-	}
-	for uid := range a.wanted {
-		if !wanted[uid] {
-			a.leaving[uid] = true
-		}
-	}
-	for uid := range a.leaving {
-		if a.removed(uid) {
-			delete(a.leaving, uid)
-		}
-	}
-	a.wanted = wanted
-}
-
-// ReportPodStatus has the newest status of a pod stored and told, but not how one ends
-// that the upstream does not want any more: that pod may be back by now, as a manifest
-// that was put back is, with the same UID and a life before it.
-func (a *agent) ReportPodStatus(ctx context.Context, pod *corev1.Pod) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	status, shown := a.statuses.Get(pod.UID)
-	if !shown || a.leaving[pod.UID] {
-		return nil
-	}
-	pod.Status = status // what was given may be of the life before
-	return a.store.ReportPodStatus(ctx, pod)
 }
 
 // onObject takes news of an object: the files that show it are made anew, and pods that
@@ -147,7 +111,11 @@ func (a *agent) onProbed(uid types.UID) {
 	a.pods.Wake(uid)
 }
 
+// showHealth shows what the probes have found last, whoever comes first: a pod's worker and
+// each of its probes may be here at once.
 func (a *agent) showHealth(uid types.UID, status corev1.PodStatus) {
+	a.showing.Lock()
+	defer a.showing.Unlock()
 	for _, c := range slices.Concat(status.InitContainerStatuses, status.ContainerStatuses) {
 		id := cri.BareID(c.ContainerID)
 		if health, probed := a.shownHealth(uid, id); probed {
@@ -197,9 +165,6 @@ func (a *agent) removed(uid types.UID) bool { return !a.pods.Known(uid) }
 // onRemoved forgets a pod of which nothing is left.
 func (a *agent) onRemoved(pod *corev1.Pod) {
 	a.statuses.Remove(pod.UID)
-	a.mu.Lock()
-	delete(a.leaving, pod.UID)
-	a.mu.Unlock()
 	a.garbage.Changed(pod.UID)
 	if err := a.store.Release(context.Background(), pod.UID); err != nil {
 		a.logger.Warn("pod stays in the store", zap.String("uid", string(pod.UID)), zap.Error(err))
