@@ -452,3 +452,18 @@ func TestManagerIsSafeForConcurrentUse(t *testing.T) {
 		assert.Subset(t, u.told(), []string{"a:3", "c:3", "d:3"})
 	})
 }
+
+func TestWithoutAnUpdaterStatusesCanBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := statusmgr.New(nil, statusmgr.Config{})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- m.Run(ctx) }()
+		m.Set(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "a"}}, corev1.PodStatus{Phase: corev1.PodRunning})
+		time.Sleep(time.Minute)
+		status, _ := m.Get("a")
+		assert.Equal(t, corev1.PodRunning, status.Phase)
+		stop()
+		require.NoError(t, <-done)
+	})
+}

@@ -63,8 +63,12 @@ type entry struct {
 	pod *corev1.Pod
 }
 
-// New returns a Manager without pods. Nothing is handed on before Run.
+// New returns a Manager without pods. Nothing is handed on before Run. Without an
+// updater nobody is told, and the statuses can only be read.
 func New(updater Updater, cfg Config) *Manager {
+	if updater == nil {
+		updater = nobody{}
+	}
 	cfg.FullSyncPeriod = orDefault(cfg.FullSyncPeriod)
 	cfg.UpdateTimeout = orDefault(cfg.UpdateTimeout)
 	log := cfg.Logger
@@ -79,6 +83,10 @@ func New(updater Updater, cfg Config) *Manager {
 		entries: map[types.UID]*entry{},
 	}
 }
+
+type nobody struct{}
+
+func (nobody) ReportPodStatus(context.Context, *corev1.Pod) error { return nil }
 
 func orDefault(d time.Duration) time.Duration {
 	if d <= 0 {

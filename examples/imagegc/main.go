@@ -55,6 +55,9 @@ func run(ctx context.Context, args []string) error {
 		}
 		return err
 	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("want flags only, got %q", flags.Args())
+	}
 	logger, err := zap.NewProduction()
 	if err != nil {
 		return err

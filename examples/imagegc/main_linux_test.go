@@ -35,5 +35,6 @@ func TestOneRound(t *testing.T) {
 
 func TestBadFlagsAreRefused(t *testing.T) {
 	require.Error(t, run(t.Context(), []string{"-high", "much"}))
+	require.ErrorContains(t, run(t.Context(), []string{"once"}), `"once"`)
 	require.NoError(t, run(t.Context(), []string{"-help"}))
 }

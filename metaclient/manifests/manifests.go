@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -62,8 +63,11 @@ type Source struct {
 }
 
 // New returns a Source over the folder dir. It reads nothing yet; the folder need
-// not exist.
+// not exist, but an empty name is none: of that, Watch fails.
 func New(dir string, cfg Config) *Source {
+	if dir != "" {
+		dir = filepath.Clean(dir)
+	}
 	if cfg.RescanPeriod <= 0 {
 		cfg.RescanPeriod = defaultRescanPeriod
 	}
@@ -71,7 +75,7 @@ func New(dir string, cfg Config) *Source {
 		cfg.Logger = zap.NewNop()
 	}
 	return &Source{
-		dir:     filepath.Clean(dir),
+		dir:     dir,
 		cfg:     cfg,
 		log:     cfg.Logger.Named("manifests"),
 		decoder: decoder{nodeName: cfg.NodeName, complete: cfg.Complete},
@@ -85,6 +89,9 @@ func New(dir string, cfg Config) *Source {
 // returned, but not twice at once. The sink must neither keep nor change what it is
 // given.
 func (s *Source) Watch(ctx context.Context, sink metaclient.Sink) error {
+	if s.dir == "" {
+		return errors.New("manifests: the name of the folder is empty")
+	}
 	notifier := newNotifier(s.dir, s.log)
 	defer notifier.close()
 	delivered, first := content{}, true

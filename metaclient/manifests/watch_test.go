@@ -30,6 +30,11 @@ func bothWays(t *testing.T, test func(t *testing.T, cfg manifests.Config)) {
 	t.Run("by rescan", func(t *testing.T) { t.Parallel(); test(t, byRescan) })
 }
 
+// The empty set of a folder that nobody named would end every pod.
+func TestAFolderWithoutANameIsNotWatched(t *testing.T) {
+	require.ErrorContains(t, manifests.New("", manifests.Config{}).Watch(t.Context(), nil), "empty")
+}
+
 var shop = strings.ReplaceAll(web, "web", "shop")
 
 func TestFilesComeChangeAndGo(t *testing.T) {
