@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"text/tabwriter"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
@@ -40,15 +40,15 @@ func show(ctx context.Context, what string, args []string, out io.Writer) error 
 }
 
 func writePods(out io.Writer, pods []corev1.Pod, now time.Time) error {
-	table := newTable("NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP")
+	table := newTable(out, "NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP")
 	for i := range pods {
 		table.add(row(&pods[i], now)...)
 	}
-	return table.write(out)
+	return table.flush()
 }
 
 func writeEvents(out io.Writer, events []corev1.Event, now time.Time) error {
-	table := newTable("LAST SEEN", "COUNT", "TYPE", "REASON", "OBJECT", "MESSAGE")
+	table := newTable(out, "LAST SEEN", "COUNT", "TYPE", "REASON", "OBJECT", "MESSAGE")
 	for _, event := range events {
 		about := event.InvolvedObject
 		object := about.Namespace + "/" + about.Name
@@ -58,22 +58,28 @@ func writeEvents(out io.Writer, events []corev1.Event, now time.Time) error {
 		table.add(duration.HumanDuration(now.Sub(event.LastTimestamp.Time)), fmt.Sprint(event.Count),
 			event.Type, event.Reason, object, strings.TrimSpace(event.Message))
 	}
-	return table.write(out)
+	return table.flush()
 }
 
-// table is text in columns, the cells of each line.
-type table [][]string
+// table is text in columns.
+type table struct {
+	*tabwriter.Writer
+}
 
-func newTable(columns ...string) *table { return &table{columns} }
+func newTable(out io.Writer, columns ...string) table {
+	t := table{tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)}
+	t.add(columns...)
+	return t
+}
 
-func (t *table) add(cells ...string) {
+func (t table) add(cells ...string) {
 	for i, cell := range cells {
 		cells[i] = strings.Map(printable, cell)
 	}
-	*t = append(*t, cells)
+	fmt.Fprintln(t, strings.Join(cells, "\t"))
 }
 
-// printable keeps what containers say from leaving its line, or telling the terminal
+// printable keeps what containers say from leaving its cell, or telling the terminal
 // what to do.
 func printable(r rune) rune {
 	if unicode.IsControl(r) {
@@ -82,22 +88,8 @@ func printable(r rune) rune {
 	return r
 }
 
-func (t *table) write(out io.Writer) error {
-	widths := make([]int, len((*t)[0]))
-	for _, cells := range *t {
-		for i, cell := range cells {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	var text strings.Builder
-	for _, cells := range *t {
-		last := len(cells) - 1
-		for i, cell := range cells[:last] {
-			fmt.Fprintf(&text, "%-*s   ", widths[i], cell)
-		}
-		text.WriteString(cells[last] + "\n")
-	}
-	if _, err := io.WriteString(out, text.String()); err != nil {
+func (t table) flush() error {
+	if err := t.Flush(); err != nil {
 		return fmt.Errorf("write table: %w", err)
 	}
 	return nil
