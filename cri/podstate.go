@@ -80,24 +80,28 @@ func unixNano(ns int64) time.Time {
 	return time.Unix(0, ns)
 }
 
-// Sort puts the newest sandbox, and of each name the newest container, first. Both
-// go by attempt, as it does not depend on the node's clock, which may be years off
-// after a power cut; then by creation time; then by ID, so that the order is total.
+// Sort puts the newest sandbox, and of each name the newest container, first, in the
+// order of NewestFirst.
 func (s *PodState) Sort() {
-	slices.SortFunc(s.Sandboxes, func(a, b *runtimeapi.PodSandboxStatus) int {
-		return cmp.Or(
-			cmp.Compare(b.GetMetadata().GetAttempt(), a.GetMetadata().GetAttempt()),
-			cmp.Compare(b.GetCreatedAt(), a.GetCreatedAt()),
-			cmp.Compare(a.GetId(), b.GetId()),
-		)
-	})
-	slices.SortFunc(s.Containers, func(a, b *Container) int {
-		return cmp.Or(
-			cmp.Compare(b.GetMetadata().GetAttempt(), a.GetMetadata().GetAttempt()),
-			cmp.Compare(b.GetCreatedAt(), a.GetCreatedAt()),
-			cmp.Compare(a.GetId(), b.GetId()),
-		)
-	})
+	slices.SortFunc(s.Sandboxes, NewestFirst)
+	slices.SortFunc(s.Containers, NewestFirst)
+}
+
+// NewestFirst compares two sandboxes of a pod, or two containers of one name, in any of
+// the forms in which CRI tells of them: it is negative if a is the newer one. They go by
+// attempt, as that does not depend on the node's clock, which may be years off after a
+// power cut; then by creation time; then by ID, so that the order is total and all who
+// look for the newest find the same one.
+func NewestFirst[M interface{ GetAttempt() uint32 }, T interface {
+	GetMetadata() M
+	GetCreatedAt() int64
+	GetId() string
+}](a, b T) int {
+	return cmp.Or(
+		cmp.Compare(b.GetMetadata().GetAttempt(), a.GetMetadata().GetAttempt()),
+		cmp.Compare(b.GetCreatedAt(), a.GetCreatedAt()),
+		cmp.Compare(a.GetId(), b.GetId()),
+	)
 }
 
 // ReadySandboxes returns the sandboxes in the state READY, newest first.

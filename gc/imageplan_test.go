@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"pgregory.net/rapid"
+
+	"github.com/edged-project/edged/cri"
 )
 
 func imageOf(id string, tags ...string) *runtimeapi.Image {
@@ -184,7 +186,7 @@ func TestAnySandboxPlan(t *testing.T) {
 				Labels:    instance(pod, "", "", 0, exited).Labels,
 			}
 			sandboxes = append(sandboxes, sandbox)
-			if newest[pod] == nil || newestSandboxFirst(sandbox, newest[pod]) < 0 {
+			if newest[pod] == nil || cri.NewestFirst(sandbox, newest[pod]) < 0 {
 				newest[pod] = sandbox
 			}
 			if rapid.Bool().Draw(t, "occupied") {

@@ -75,7 +75,7 @@ func planContainers(all []*runtimeapi.Container, removed func(types.UID) bool, p
 		}
 	}
 	doomed = append(doomed, overTotal(kept, policy.MaxContainers)...)
-	slices.SortFunc(doomed, func(a, b *runtimeapi.Container) int { return newestFirst(b, a) })
+	slices.SortFunc(doomed, func(a, b *runtimeapi.Container) int { return cri.NewestFirst(b, a) })
 	return doomed
 }
 
@@ -89,7 +89,7 @@ func unitsOf(all []*runtimeapi.Container) map[unit][]*runtimeapi.Container {
 		}
 	}
 	for _, instances := range units {
-		slices.SortFunc(instances, newestFirst)
+		slices.SortFunc(instances, cri.NewestFirst)
 	}
 	return units
 }
@@ -147,7 +147,7 @@ func planSandboxes(all []*runtimeapi.PodSandbox, containers []*runtimeapi.Contai
 	}
 	var doomed []*runtimeapi.PodSandbox
 	for uid, sandboxes := range pods {
-		slices.SortFunc(sandboxes, newestSandboxFirst)
+		slices.SortFunc(sandboxes, cri.NewestFirst)
 		gone := removed(uid)
 		for i, sandbox := range sandboxes {
 			ready := sandbox.GetState() == runtimeapi.PodSandboxState_SANDBOX_READY
@@ -160,22 +160,4 @@ func planSandboxes(all []*runtimeapi.PodSandbox, containers []*runtimeapi.Contai
 		return cmp.Or(cmp.Compare(a.GetCreatedAt(), b.GetCreatedAt()), cmp.Compare(a.GetId(), b.GetId()))
 	})
 	return doomed
-}
-
-// newestFirst and newestSandboxFirst order as (*cri.PodState).Sort does: all
-// that look for the newest must find the same one.
-func newestFirst(a, b *runtimeapi.Container) int {
-	return cmp.Or(
-		cmp.Compare(b.GetMetadata().GetAttempt(), a.GetMetadata().GetAttempt()),
-		cmp.Compare(b.GetCreatedAt(), a.GetCreatedAt()),
-		cmp.Compare(a.GetId(), b.GetId()),
-	)
-}
-
-func newestSandboxFirst(a, b *runtimeapi.PodSandbox) int {
-	return cmp.Or(
-		cmp.Compare(b.GetMetadata().GetAttempt(), a.GetMetadata().GetAttempt()),
-		cmp.Compare(b.GetCreatedAt(), a.GetCreatedAt()),
-		cmp.Compare(a.GetId(), b.GetId()),
-	)
 }

@@ -302,9 +302,3 @@ func FuzzPodOfDirectory(f *testing.F) {
 		}
 	})
 }
-
-func TestTheNewestContainerIsThatOfTheLastRestartWhateverTheClockSays(t *testing.T) {
-	earlier := &runtimeapi.Container{Id: "a", CreatedAt: 900, Metadata: &runtimeapi.ContainerMetadata{Attempt: 1}}
-	later := &runtimeapi.Container{Id: "b", CreatedAt: 100, Metadata: &runtimeapi.ContainerMetadata{Attempt: 2}}
-	assert.Negative(t, newestFirst(later, earlier))
-}
