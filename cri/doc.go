@@ -21,7 +21,8 @@
 //	cri.IsNotFound(err) // true
 //
 // The package also holds the vocabulary that the other packages share: the
-// label and annotation contract (labels.go) and PodState, one pod as observed.
+// label and annotation contract (labels.go), what of a pod's spec they must read
+// alike (spec.go), and PodState, one pod as observed.
 //
 // Every call has a deadline, except those that by their nature have none (an
 // image pull, an event stream, an exec without time-out): these end with their

@@ -10,6 +10,8 @@ import (
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/edged-project/edged/cri"
 )
 
 // Config of a Manager. The zero value works.
@@ -271,8 +273,7 @@ func take(workers *[]*worker, container string, kind Kind) *worker {
 func probed(pod *corev1.Pod) []*corev1.Container {
 	var containers []*corev1.Container
 	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+		if c := &pod.Spec.InitContainers[i]; cri.IsSidecar(c) {
 			containers = append(containers, c)
 		}
 	}

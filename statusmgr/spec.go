@@ -1,9 +1,9 @@
 package statusmgr
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edged-project/edged/cri"
 )
 
 // role is the part that a container plays in its pod.
@@ -35,7 +35,7 @@ func initContainers(pod *corev1.Pod) []container {
 	for i := range pod.Spec.InitContainers {
 		spec := &pod.Spec.InitContainers[i]
 		containers[i] = container{spec, initOnce}
-		if spec.RestartPolicy != nil && *spec.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+		if cri.IsSidecar(spec) {
 			containers[i].role = sidecar
 		}
 	}
@@ -63,16 +63,16 @@ func hasFailed(c container, ended *corev1.ContainerStateTerminated) bool {
 
 // mayRestart reports whether the container is run again after it ended like
 // this: by the first of its rules that matches, else by its own policy, else by
-// the pod's. Rules without a policy of the container's own are ignored (KEP-5307).
+// the pod's.
 func mayRestart(pod *corev1.Pod, c container, ended *corev1.ContainerStateTerminated) bool {
 	if c.role == ephemeral || c.role == initOnce && !hasFailed(c, ended) {
 		return false
 	}
+	if cri.RestartRule(c.Container, ended.ExitCode) != "" { // whether it asks for one alone or for all
+		return true
+	}
 	policy := pod.Spec.RestartPolicy
 	if c.RestartPolicy != nil {
-		if ruleRestarts(c.RestartPolicyRules, ended.ExitCode) {
-			return true
-		}
 		policy = corev1.RestartPolicy(*c.RestartPolicy)
 	}
 	switch policy {
@@ -83,23 +83,4 @@ func mayRestart(pod *corev1.Pod, c container, ended *corev1.ContainerStateTermin
 	default:
 		return true
 	}
-}
-
-// ruleRestarts reports whether a rule matches: every action that exists
-// restarts the container, alone or with the others.
-func ruleRestarts(rules []corev1.ContainerRestartRule, exitCode int32) bool {
-	return slices.ContainsFunc(rules, func(rule corev1.ContainerRestartRule) bool {
-		if rule.ExitCodes == nil {
-			return false
-		}
-		listed := slices.Contains(rule.ExitCodes.Values, exitCode)
-		switch rule.ExitCodes.Operator {
-		case corev1.ContainerRestartRuleOnExitCodesOpIn:
-			return listed
-		case corev1.ContainerRestartRuleOnExitCodesOpNotIn:
-			return !listed
-		default:
-			return false
-		}
-	})
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edged-project/edged/cri"
 )
 
 // limited reports whether the pod has a limit of what it may have on disk, so that
@@ -52,9 +54,8 @@ func podLimit(pod *corev1.Pod) int64 {
 	var total, start int64
 	for i, c := range podContainers(pod) {
 		limit := storageLimit(c)
-		sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 		switch {
-		case i < len(pod.Spec.InitContainers) && !sidecar:
+		case i < len(pod.Spec.InitContainers) && !cri.IsSidecar(c):
 			start = max(start, total+limit)
 		case limit == 0:
 			return 0

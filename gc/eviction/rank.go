@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/edged-project/edged/cri"
 )
 
 // Usage is what a pod uses of the node.
@@ -145,19 +147,11 @@ const (
 	criticalPriority = 2_000_000_000
 )
 
-// The annotations by which a pod is known not to come from an API server.
-const (
-	sourceAnnotation = "kubernetes.io/config.source"
-	sourceAPI        = "api"
-	mirrorAnnotation = "kubernetes.io/config.mirror"
-)
-
 // Critical reports whether the kubelet never evicts the pod: it is static, stands for
 // a static one, or has a critical priority.
 func Critical(pod *corev1.Pod) bool {
-	source, sourced := pod.Annotations[sourceAnnotation]
-	_, mirror := pod.Annotations[mirrorAnnotation]
-	return mirror || sourced && source != sourceAPI || CriticalPriority(pod)
+	_, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]
+	return mirror || cri.IsStatic(pod) || CriticalPriority(pod)
 }
 
 // CriticalPriority reports whether the pod has a critical priority. It is for nodes

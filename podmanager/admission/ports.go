@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/podmanager"
 )
 
@@ -36,7 +37,7 @@ func hostPorts(pod *corev1.Pod) []corev1.ContainerPort {
 		}
 	}
 	for i := range pod.Spec.InitContainers {
-		if c := &pod.Spec.InitContainers[i]; isSidecar(c) {
+		if c := &pod.Spec.InitContainers[i]; cri.IsSidecar(c) {
 			take(c)
 		}
 	}

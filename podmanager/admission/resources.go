@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/podmanager"
 )
 
@@ -74,7 +75,7 @@ func ofContainers(spec *corev1.PodSpec, name corev1.ResourceName) int64 {
 	var sidecars, start int64
 	for i := range spec.InitContainers {
 		c := &spec.InitContainers[i]
-		if isSidecar(c) {
+		if cri.IsSidecar(c) {
 			sidecars = add(sidecars, amount(name, c.Resources.Requests[name]))
 		} else {
 			start = max(start, add(sidecars, amount(name, c.Resources.Requests[name])))
@@ -85,10 +86,6 @@ func ofContainers(spec *corev1.PodSpec, name corev1.ResourceName) int64 {
 		total = add(total, amount(name, spec.Containers[i].Resources.Requests[name]))
 	}
 	return max(total, start)
-}
-
-func isSidecar(c *corev1.Container) bool {
-	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
 // podLevel reports whether a pod may request the resource for all its containers.

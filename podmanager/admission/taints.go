@@ -5,20 +5,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/podmanager"
-)
-
-// sourceAnnotation says where an agent has a pod from; "api" is an API server,
-// anything else makes it a static pod.
-const (
-	sourceAnnotation = "kubernetes.io/config.source"
-	sourceAPI        = "api"
 )
 
 // checkTaints asks whether the pod tolerates the taints that would drive it out.
 // Static pods are the node's own: nobody drives them out.
 func checkTaints(pod *corev1.Pod, taints []corev1.Taint) *podmanager.Rejection {
-	if source, ok := pod.Annotations[sourceAnnotation]; ok && source != sourceAPI {
+	if cri.IsStatic(pod) {
 		return nil
 	}
 	for _, taint := range taints {

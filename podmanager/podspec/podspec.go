@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/edged-project/edged/cri"
 )
 
 // The reasons of an Error, as the kubelet spells them.
@@ -64,7 +66,7 @@ type located struct {
 // sidecar reports whether the container is an init container that keeps
 // running beside the regular ones (Kubernetes: restartable init container).
 func (c located) sidecar() bool {
-	return c.kind == initial && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	return c.kind == initial && cri.IsSidecar(c.Container)
 }
 
 var specPath = field.NewPath("spec")

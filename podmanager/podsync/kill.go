@@ -130,7 +130,7 @@ func awaitTurn(ctx context.Context, turn <-chan struct{}, end time.Time) {
 func stopOrder(pod *corev1.Pod, state *cri.PodState) [][]*cri.Container {
 	position := map[string]int{}
 	for i := range pod.Spec.InitContainers {
-		if isSidecar(&pod.Spec.InitContainers[i]) {
+		if cri.IsSidecar(&pod.Spec.InitContainers[i]) {
 			position[pod.Spec.InitContainers[i].Name] = i
 		}
 	}

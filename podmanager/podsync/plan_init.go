@@ -77,7 +77,7 @@ func (p *planner) startInit(spec *corev1.Container) {
 // restart policy.
 func (p *planner) keepSidecars(inits []corev1.Container) {
 	for i := range inits {
-		if isSidecar(&inits[i]) {
+		if cri.IsSidecar(&inits[i]) {
 			p.keepSidecar(&inits[i])
 		}
 	}
@@ -99,7 +99,7 @@ func (p *planner) keepSidecar(spec *corev1.Container) {
 // as soon as it runs and its startup probe, if it has one, has succeeded.
 func (p *planner) initDone(spec *corev1.Container) bool {
 	current := p.present(spec.Name)
-	if isSidecar(spec) {
+	if cri.IsSidecar(spec) {
 		p.keepSidecar(spec)
 		return current.Running() && current.HashMatches(spec) && p.health[current.GetId()] == Health{}
 	}

@@ -24,7 +24,7 @@ func (s *Syncer) wantedResources(pod *corev1.Pod) map[string]*runtimeapi.LinuxCo
 		}
 	}
 	for i := range pod.Spec.InitContainers {
-		if isSidecar(&pod.Spec.InitContainers[i]) {
+		if cri.IsSidecar(&pod.Spec.InitContainers[i]) {
 			add(&pod.Spec.InitContainers[i])
 		}
 	}

@@ -10,12 +10,6 @@ import (
 
 const reasonOOMKilled = "OOMKilled"
 
-// isSidecar reports whether an init container is a sidecar: one that is to run
-// for the pod's whole life (KEP-753).
-func isSidecar(container *corev1.Container) bool {
-	return container.RestartPolicy != nil && *container.RestartPolicy == corev1.ContainerRestartPolicyAlways
-}
-
 // succeeded reports whether the container has done its work. Its exit code says
 // so; but an init container that ran out of memory has not done it, whatever its
 // exit code, as the rest of the pod relies on it.
@@ -58,29 +52,11 @@ func policyOf(pod *corev1.Pod, spec *corev1.Container) corev1.RestartPolicy {
 	return pod.Spec.RestartPolicy
 }
 
-// ruleAction is what the first of the container's rules that matches its exit asks
-// for, empty if none does. Rules without a policy of the container's own are
-// ignored (KEP-5307).
+// ruleAction is what the container's restart rules ask for, empty if it has not ended or
+// none matches its exit.
 func ruleAction(spec *corev1.Container, c *cri.Container) corev1.ContainerRestartRuleAction {
-	if spec.RestartPolicy == nil || !c.Exited() {
+	if !c.Exited() {
 		return ""
 	}
-	for _, rule := range spec.RestartPolicyRules {
-		if rule.ExitCodes != nil && exitMatches(rule.ExitCodes, c.GetExitCode()) {
-			return rule.Action
-		}
-	}
-	return ""
-}
-
-func exitMatches(codes *corev1.ContainerRestartRuleOnExitCodes, exitCode int32) bool {
-	listed := slices.Contains(codes.Values, exitCode)
-	switch codes.Operator {
-	case corev1.ContainerRestartRuleOnExitCodesOpIn:
-		return listed
-	case corev1.ContainerRestartRuleOnExitCodesOpNotIn:
-		return !listed
-	default:
-		return false
-	}
+	return cri.RestartRule(spec, c.GetExitCode())
 }
