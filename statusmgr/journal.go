@@ -1,6 +1,7 @@
 package statusmgr
 
 import (
+	"cmp"
 	"container/list"
 	"fmt"
 	"time"
@@ -169,14 +170,10 @@ func (j *journal) insert(key recordKey, about *corev1.ObjectReference, now time.
 func (j *journal) newEvent(key recordKey, about *corev1.ObjectReference, now time.Time) *corev1.Event {
 	// Clocks of small boards are coarse and jump; a name is used once.
 	j.stamp = max(j.stamp+1, now.UnixNano())
-	namespace := about.Namespace
-	if namespace == "" {
-		namespace = metav1.NamespaceDefault
-	}
 	return &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:      fmt.Sprintf("%s.%x", about.Name, j.stamp),
-			Namespace: namespace,
+			Namespace: cmp.Or(about.Namespace, metav1.NamespaceDefault),
 		},
 		InvolvedObject:      *about,
 		Type:                key.group.eventType,

@@ -8,6 +8,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -207,17 +208,10 @@ func (o options) withPaths() options {
 	if o.runtime == memory {
 		logs = filepath.Join(o.root, "log")
 	}
-	o.root = orElse(o.root, defaultRoot)
-	o.podLogs = orElse(o.podLogs, filepath.Join(logs, "pods"))
-	o.containerLogs = orElse(o.containerLogs, filepath.Join(logs, "containers"))
+	o.root = cmp.Or(o.root, defaultRoot)
+	o.podLogs = cmp.Or(o.podLogs, filepath.Join(logs, "pods"))
+	o.containerLogs = cmp.Or(o.containerLogs, filepath.Join(logs, "containers"))
 	return o
-}
-
-func orElse(value, fallback string) string {
-	if value == "" {
-		return fallback
-	}
-	return value
 }
 
 func newLogger(level string) (*zap.Logger, error) {

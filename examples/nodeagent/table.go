@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -104,7 +105,7 @@ func row(pod *corev1.Pod, now time.Time) []string {
 		summary.Status,
 		restarts(pod, summary.Restarts, now),
 		age(pod, now),
-		orElse(pod.Status.PodIP, "<none>"),
+		cmp.Or(pod.Status.PodIP, "<none>"),
 	}
 }
 

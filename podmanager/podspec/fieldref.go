@@ -1,6 +1,7 @@
 package podspec
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"net/netip"
@@ -31,10 +32,7 @@ func fieldValue(pod *corev1.Pod, opts ContainerOptions, ref *corev1.ObjectFieldS
 	}
 	switch ref.FieldPath {
 	case "spec.nodeName":
-		if pod.Spec.NodeName == "" {
-			return opts.NodeName, nil
-		}
-		return pod.Spec.NodeName, nil
+		return cmp.Or(pod.Spec.NodeName, opts.NodeName), nil
 	case "spec.serviceAccountName":
 		return pod.Spec.ServiceAccountName, nil
 	case "status.hostIP", "status.hostIPs":

@@ -1,15 +1,17 @@
 package podspec
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
 
-	"github.com/edged-project/edged/cri"
-	"github.com/edged-project/edged/cri/crilog"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/edged-project/edged/cri"
+	"github.com/edged-project/edged/cri/crilog"
 )
 
 // DefaultLogRoot is where log shippers look for the logs of pods.
@@ -73,10 +75,6 @@ func sandboxConfig(pod *corev1.Pod, opts SandboxOptions) (*runtimeapi.PodSandbox
 		return nil, err
 	}
 	dns, _ := dnsConfig(pod, opts)
-	logRoot := opts.LogRoot
-	if logRoot == "" {
-		logRoot = DefaultLogRoot
-	}
 	return &runtimeapi.PodSandboxConfig{
 		Metadata: &runtimeapi.PodSandboxMetadata{
 			Name:      pod.Name,
@@ -85,7 +83,7 @@ func sandboxConfig(pod *corev1.Pod, opts SandboxOptions) (*runtimeapi.PodSandbox
 			Attempt:   opts.Attempt,
 		},
 		Hostname:     hostname,
-		LogDirectory: crilog.PodDirectory(logRoot, pod.Namespace, pod.Name, pod.UID),
+		LogDirectory: crilog.PodDirectory(cmp.Or(opts.LogRoot, DefaultLogRoot), pod.Namespace, pod.Name, pod.UID),
 		DnsConfig:    dns,
 		PortMappings: portMappings(pod),
 		Labels:       cri.SandboxLabels(pod),

@@ -1,6 +1,7 @@
 package podspec
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -54,10 +55,10 @@ func containerSecurity(pod *corev1.Pod, c located, opts ContainerOptions) (*runt
 		Capabilities:             capabilities(own.Capabilities),
 		Privileged:               deref(own.Privileged),
 		NamespaceOptions:         namespaces,
-		SelinuxOptions:           selinux(first(own.SELinuxOptions, ofPod.SELinuxOptions)),
+		SelinuxOptions:           selinux(cmp.Or(own.SELinuxOptions, ofPod.SELinuxOptions)),
 		RunAsUser:                int64Value(user.uid),
 		RunAsUsername:            user.name,
-		RunAsGroup:               int64Value(first(own.RunAsGroup, ofPod.RunAsGroup)),
+		RunAsGroup:               int64Value(cmp.Or(own.RunAsGroup, ofPod.RunAsGroup)),
 		ReadonlyRootfs:           deref(own.ReadOnlyRootFilesystem),
 		SupplementalGroups:       append(supplementalGroups(ofPod), opts.VolumeGroups...),
 		SupplementalGroupsPolicy: policy,
@@ -80,16 +81,6 @@ func ownSecurity(c located) *corev1.SecurityContext {
 	return c.SecurityContext
 }
 
-// first is the first pointer that is set.
-func first[T any](pointers ...*T) *T {
-	for _, p := range pointers {
-		if p != nil {
-			return p
-		}
-	}
-	return nil
-}
-
 // user is who the container runs as. A user that the spec sets has no name.
 type user struct {
 	uid       *int64
@@ -98,7 +89,7 @@ type user struct {
 }
 
 func runAs(ofPod *corev1.PodSecurityContext, own *corev1.SecurityContext, image *runtimeapi.Image) user {
-	if uid := first(own.RunAsUser, ofPod.RunAsUser); uid != nil {
+	if uid := cmp.Or(own.RunAsUser, ofPod.RunAsUser); uid != nil {
 		return user{uid: uid}
 	}
 	if image.GetUid() != nil {
@@ -113,7 +104,7 @@ func runAs(ofPod *corev1.PodSecurityContext, own *corev1.SecurityContext, image 
 // checkNonRoot refuses containers that must not run as root and do, or might.
 func checkNonRoot(ofPod *corev1.PodSecurityContext, own *corev1.SecurityContext, user user) error {
 	switch {
-	case !deref(first(own.RunAsNonRoot, ofPod.RunAsNonRoot)):
+	case !deref(cmp.Or(own.RunAsNonRoot, ofPod.RunAsNonRoot)):
 		return nil
 	case user.uid == nil:
 		return fmt.Errorf("container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root", user.name)
@@ -173,7 +164,7 @@ func securityProfile(runtimeDefault bool) *runtimeapi.SecurityProfile {
 // counts before the pod's annotation, this before the pod's field.
 func appArmor(pod *corev1.Pod, c located) (*runtimeapi.SecurityProfile, string, error) {
 	path := c.path.Child("securityContext", "appArmorProfile")
-	profile := first(ownSecurity(c).AppArmorProfile, annotatedAppArmor(pod, c.Name), podSecurity(pod).AppArmorProfile)
+	profile := cmp.Or(ownSecurity(c).AppArmorProfile, annotatedAppArmor(pod, c.Name), podSecurity(pod).AppArmorProfile)
 	if profile == nil {
 		return nil, "", nil
 	}

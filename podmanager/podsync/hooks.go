@@ -1,6 +1,7 @@
 package podsync
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -99,10 +100,7 @@ func hookRequest(ctx context.Context, action *corev1.HTTPGetAction, target hookT
 	if err != nil {
 		return nil, err
 	}
-	host := action.Host
-	if host == "" {
-		host = target.podIP
-	}
+	host := cmp.Or(action.Host, target.podIP)
 	if host == "" {
 		return nil, errors.New("the pod has no address to send the request to")
 	}
