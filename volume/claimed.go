@@ -99,7 +99,7 @@ func (m *Manager) bound(ctx context.Context, pod *corev1.Pod, spec *corev1.Volum
 // the other way round.
 func checkVolumeMode(pod *corev1.Pod, volume string, pv *corev1.PersistentVolume) error {
 	block := isBlock(pv)
-	for c := range containers(pod) {
+	for _, c := range containers(pod) {
 		if block && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume }) {
 			return fmt.Errorf("PV %s has volumeMode Block, but is specified in volumeMounts of container %q", pv.Name, c.Name)
 		}

@@ -77,7 +77,7 @@ func pageSize(pod *corev1.Pod, medium corev1.StorageMedium) (int64, error) {
 	if size, ok := strings.CutPrefix(string(medium), string(corev1.StorageMediumHugePagesPrefix)); ok {
 		sizes[size] = true
 	} else {
-		for c := range containers(pod) {
+		for _, c := range containers(pod) {
 			for _, list := range []corev1.ResourceList{c.Resources.Requests, c.Resources.Limits} {
 				for name := range list {
 					if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {

@@ -1,29 +1,24 @@
 package volume
 
 import (
-	"iter"
 	"path"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
-// containers yields every container of the pod: init, regular, ephemeral.
-func containers(pod *corev1.Pod) iter.Seq[*corev1.Container] {
-	return func(yield func(*corev1.Container) bool) {
-		for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-			for i := range list {
-				if !yield(&list[i]) {
-					return
-				}
-			}
-		}
-		for i := range pod.Spec.EphemeralContainers {
-			if !yield((*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)) {
-				return
-			}
+// containers returns every container of the pod: init, regular, ephemeral.
+func containers(pod *corev1.Pod) []*corev1.Container {
+	var all []*corev1.Container
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			all = append(all, &list[i])
 		}
 	}
+	for i := range pod.Spec.EphemeralContainers {
+		all = append(all, (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	return all
 }
 
 // groupOf returns the group to which the pod's volumes belong, nil if there is none.
@@ -38,7 +33,7 @@ func groupOf(pod *corev1.Pod) *int64 {
 // none that they share and the spec names.
 func userOf(pod *corev1.Pod) *int64 {
 	var shared *int64
-	for c := range containers(pod) {
+	for _, c := range containers(pod) {
 		user := runAsUser(pod, c)
 		if user == nil || shared != nil && *user != *shared {
 			return nil
@@ -91,7 +86,7 @@ func memoryLimit(pod *corev1.Pod) int64 {
 // is read-only.
 func nestedIn(pod *corev1.Pod, volume string) []string {
 	var nested []string
-	for c := range containers(pod) {
+	for _, c := range containers(pod) {
 		for _, outer := range c.VolumeMounts {
 			if outer.Name != volume || outer.SubPath != "" || outer.SubPathExpr != "" {
 				continue

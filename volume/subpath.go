@@ -67,7 +67,7 @@ func (m *Manager) subPath(pod *corev1.Pod, container string, index int, volumePa
 }
 
 func mountedVolume(pod *corev1.Pod, container string, index int) (string, error) {
-	for c := range containers(pod) {
+	for _, c := range containers(pod) {
 		if c.Name == container && index >= 0 && index < len(c.VolumeMounts) {
 			return c.VolumeMounts[index].Name, nil
 		}

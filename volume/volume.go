@@ -208,7 +208,7 @@ func (m *Manager) mountAll(ctx context.Context, r *record) (map[string]string, e
 // mounted returns the names of the volumes that containers of any sort mount.
 func mounted(pod *corev1.Pod) map[string]bool {
 	names := make(map[string]bool)
-	for c := range containers(pod) {
+	for _, c := range containers(pod) {
 		for _, mount := range c.VolumeMounts {
 			names[mount.Name] = true
 		}

@@ -26,7 +26,7 @@ func SetDefaults(pod *corev1.Pod) {
 	for i := range spec.Volumes {
 		setVolumeDefaults(&spec.Volumes[i])
 	}
-	for c := range containers(spec) {
+	for _, c := range containers(spec) {
 		setContainerDefaults(c.Container)
 		if c.kind != ephemeral {
 			setRequests(&c.Resources)

@@ -1,7 +1,6 @@
 package podspec
 
 import (
-	"iter"
 	"maps"
 	"slices"
 
@@ -37,19 +36,13 @@ func PodResources(pod *corev1.Pod) (*runtimeapi.LinuxContainerResources, error) 
 	return resources, nil
 }
 
-// longLived yields the containers that count for the pod: all but the ephemeral.
-func longLived(pod *corev1.Pod) iter.Seq[located] {
-	return func(yield func(located) bool) {
-		for c := range containers(&pod.Spec) {
-			if c.kind != ephemeral && !yield(c) {
-				return
-			}
-		}
-	}
+// longLived returns the containers that count for the pod: all but the ephemeral.
+func longLived(pod *corev1.Pod) []located {
+	return slices.DeleteFunc(containers(&pod.Spec), func(c located) bool { return c.kind == ephemeral })
 }
 
 func allLimited(pod *corev1.Pod, name corev1.ResourceName) bool {
-	for c := range longLived(pod) {
+	for _, c := range longLived(pod) {
 		if milliOrValue(c.Resources.Limits, name) <= 0 {
 			return false
 		}
@@ -63,7 +56,7 @@ func limitTogether(pod *corev1.Pod, name corev1.ResourceName) int64 {
 
 func hugePageNames(pod *corev1.Pod) map[corev1.ResourceName]bool {
 	names := map[corev1.ResourceName]bool{}
-	for c := range longLived(pod) {
+	for _, c := range longLived(pod) {
 		for name := range c.Resources.Limits {
 			if hugePages(name) {
 				names[name] = true

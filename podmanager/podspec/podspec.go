@@ -1,8 +1,6 @@
 package podspec
 
 import (
-	"iter"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -71,35 +69,28 @@ func (c located) sidecar() bool {
 
 var specPath = field.NewPath("spec")
 
-// containers yields every container of the pod: init, regular, ephemeral.
-func containers(spec *corev1.PodSpec) iter.Seq[located] {
-	return func(yield func(located) bool) {
-		at := func(k kind, i int, c *corev1.Container) bool {
-			return yield(located{Container: c, kind: k, path: specPath.Child(string(k)).Index(i)})
-		}
-		for i := range spec.InitContainers {
-			if !at(initial, i, &spec.InitContainers[i]) {
-				return
-			}
-		}
-		for i := range spec.Containers {
-			if !at(regular, i, &spec.Containers[i]) {
-				return
-			}
-		}
-		for i := range spec.EphemeralContainers {
-			common := &spec.EphemeralContainers[i].EphemeralContainerCommon
-			if !at(ephemeral, i, (*corev1.Container)(common)) {
-				return
-			}
-		}
+// containers returns every container of the pod: init, regular, ephemeral.
+func containers(spec *corev1.PodSpec) []located {
+	var all []located
+	add := func(k kind, i int, c *corev1.Container) {
+		all = append(all, located{Container: c, kind: k, path: specPath.Child(string(k)).Index(i)})
 	}
+	for i := range spec.InitContainers {
+		add(initial, i, &spec.InitContainers[i])
+	}
+	for i := range spec.Containers {
+		add(regular, i, &spec.Containers[i])
+	}
+	for i := range spec.EphemeralContainers {
+		add(ephemeral, i, (*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	return all
 }
 
 // locate finds the place of a container by its name. A container that is not
 // in the pod is taken for a regular one, with a path that names it.
 func locate(pod *corev1.Pod, container *corev1.Container) located {
-	for c := range containers(&pod.Spec) {
+	for _, c := range containers(&pod.Spec) {
 		if c.Name == container.Name {
 			return located{Container: container, kind: c.kind, path: c.path}
 		}

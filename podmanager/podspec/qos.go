@@ -8,10 +8,7 @@ import (
 // of Service Classes"), of its spec alone. Ephemeral containers do not count.
 func QOSClass(pod *corev1.Pod) corev1.PodQOSClass {
 	var class corev1.PodQOSClass
-	for c := range containers(&pod.Spec) {
-		if c.kind == ephemeral {
-			continue
-		}
+	for _, c := range longLived(pod) {
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 			class = mergeClass(class, resourceClass(c.Resources, name))
 		}

@@ -43,8 +43,8 @@ func referredContainer(pod *corev1.Pod, self *corev1.Container, ref *corev1.Reso
 	if ref.ContainerName == "" || ref.ContainerName == self.Name {
 		return self, nil
 	}
-	for c := range containers(&pod.Spec) {
-		if c.kind != ephemeral && c.Name == ref.ContainerName {
+	for _, c := range longLived(pod) {
+		if c.Name == ref.ContainerName {
 			return c.Container, nil
 		}
 	}

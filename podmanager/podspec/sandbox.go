@@ -151,7 +151,7 @@ func nodeOrPod(host bool) runtimeapi.NamespaceMode {
 }
 
 func anyPrivileged(pod *corev1.Pod) bool {
-	for c := range containers(&pod.Spec) {
+	for _, c := range containers(&pod.Spec) {
 		if privileged(c.SecurityContext) {
 			return true
 		}

@@ -42,7 +42,7 @@ func sandboxOverhead(pod *corev1.Pod) *runtimeapi.LinuxContainerResources {
 // (Kubernetes docs, "Sidecar Containers", resource sharing).
 func together(pod *corev1.Pod, amount func(corev1.ResourceRequirements) int64) int64 {
 	var running, start int64
-	for c := range containers(&pod.Spec) {
+	for _, c := range containers(&pod.Spec) {
 		switch {
 		case c.kind == regular, c.sidecar():
 			running = saturatingAdd(running, amount(c.Resources))

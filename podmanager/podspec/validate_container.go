@@ -24,7 +24,7 @@ func validateContainers(spec *corev1.PodSpec) field.ErrorList {
 		errs = append(errs, field.Required(specPath.Child(string(regular)), "must have at least one container"))
 	}
 	seen, hostPorts := names{}, names{}
-	for c := range containers(spec) {
+	for _, c := range containers(spec) {
 		errs = append(errs, seen.add(c.path.Child("name"), c.Name)...)
 		errs = append(errs, validateContainer(spec, c)...)
 		if c.kind == regular {
@@ -152,7 +152,7 @@ func validateRestartRule(rule corev1.ContainerRestartRule, path *field.Path) fie
 // validateTargets checks that ephemeral containers look into existing ones.
 func validateTargets(spec *corev1.PodSpec) field.ErrorList {
 	var targets []string
-	for c := range containers(spec) {
+	for _, c := range containers(spec) {
 		if c.kind != ephemeral {
 			targets = append(targets, c.Name)
 		}

@@ -2,7 +2,6 @@ package podsync
 
 import (
 	"context"
-	"iter"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,7 +40,7 @@ type allocation map[string]corev1.ResourceRequirements
 // allocationOf is what the spec of the pod asks for.
 func allocationOf(pod *corev1.Pod) allocation {
 	allocated := allocation{}
-	for spec := range longLived(pod) {
+	for _, spec := range longLived(pod) {
 		allocated[spec.Name] = spec.Resources
 	}
 	return allocated
@@ -67,7 +66,7 @@ func remembered(status corev1.PodStatus) allocation {
 // asks for these.
 func (a allocation) apply(pod *corev1.Pod) *corev1.Pod {
 	given := pod
-	for spec := range longLived(pod) {
+	for _, spec := range longLived(pod) {
 		resources, known := a[spec.Name]
 		if !known || sameResources(resources, spec.Resources) {
 			continue
@@ -85,18 +84,16 @@ func sameResources(a, b corev1.ResourceRequirements) bool {
 	return equality.Semantic.DeepEqual(a.Requests, b.Requests) && equality.Semantic.DeepEqual(a.Limits, b.Limits)
 }
 
-// longLived yields the containers that count for the pod, and that the node sets
+// longLived returns the containers that count for the pod, and that the node sets
 // resources aside for: all but the ephemeral.
-func longLived(pod *corev1.Pod) iter.Seq[*corev1.Container] {
-	return func(yield func(*corev1.Container) bool) {
-		for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-			for i := range containers {
-				if !yield(&containers[i]) {
-					return
-				}
-			}
+func longLived(pod *corev1.Pod) []*corev1.Container {
+	var all []*corev1.Container
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			all = append(all, &containers[i])
 		}
 	}
+	return all
 }
 
 // Allocated returns the pod with the resources that the node has set aside for it,

@@ -58,7 +58,7 @@ func (s *Syncer) warnOfBackOff(ctx context.Context, pod *corev1.Pod, waiting map
 // specOf finds a container of the pod by its name. One that is not in the spec,
 // as in that of an orphan, has a spec of its name alone.
 func specOf(pod *corev1.Pod, name string) *corev1.Container {
-	for spec := range longLived(pod) {
+	for _, spec := range longLived(pod) {
 		if spec.Name == name {
 			return spec
 		}

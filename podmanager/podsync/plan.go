@@ -197,7 +197,7 @@ func (p *planner) stopStrangers() {
 }
 
 func inSpec(pod *corev1.Pod, name string) bool {
-	for spec := range longLived(pod) {
+	for _, spec := range longLived(pod) {
 		if spec.Name == name {
 			return true
 		}

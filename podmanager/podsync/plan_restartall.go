@@ -56,7 +56,7 @@ func (p *planner) restartsAll() (*corev1.Container, *cri.Container) {
 	if p.pod.DeletionTimestamp != nil {
 		return nil, nil
 	}
-	for spec := range longLived(p.pod) {
+	for _, spec := range longLived(p.pod) {
 		current := p.present(spec.Name)
 		if current != nil && ruleAction(spec, current) == corev1.ContainerRestartRuleActionRestartAllContainers {
 			return spec, current
