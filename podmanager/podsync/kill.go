@@ -33,8 +33,7 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 	if err != nil {
 		return fmt.Errorf("observe pod: %w", err)
 	}
-	rec.messages = messages(state, rec.messages)
-	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Resize: s.held(pod), Failure: rec.failure, Ending: true})
+	s.publishEnd(pod, state, rec, false)
 	if len(state.Sandboxes)+len(state.Containers) > 0 {
 		err = s.stopPod(ctx, pod, state, grace, rec)
 		s.done(pod, rec)
@@ -55,21 +54,23 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 	if err := s.rooms.Cgroups.Remove(ctx, pod.UID); err != nil {
 		return err
 	}
-	rec.messages = messages(state, rec.messages)
-	s.publishUnlessOrphan(pod, Observation{State: state, Messages: rec.messages, Resize: s.held(pod), Failure: rec.failure, Ending: true, Ended: true})
+	s.publishEnd(pod, state, rec, true)
 	s.rooms.Images.Forget(pod.UID)
 	s.forget(pod.UID)
 	return nil
 }
 
-// held is the resize of a pod that ends: it goes no further.
-func (s *Syncer) held(pod *corev1.Pod) Resize { return Resize{Allocated: s.Allocated(pod)} }
-
-// publishUnlessOrphan publishes the status of a pod that somebody knows.
-func (s *Syncer) publishUnlessOrphan(pod *corev1.Pod, seen Observation) {
-	if !isSkeleton(pod) {
-		s.rooms.Status(pod, seen)
+// publishEnd publishes the status of a pod that ends, or has ended, unless it is an
+// orphan, which nobody knows. A resize goes no further.
+func (s *Syncer) publishEnd(pod *corev1.Pod, state *cri.PodState, rec *record, ended bool) {
+	rec.messages = messages(state, rec.messages)
+	if isSkeleton(pod) {
+		return
 	}
+	s.rooms.Status(pod, Observation{
+		State: state, Messages: rec.messages, Resize: Resize{Allocated: s.Allocated(pod)}, Failure: rec.failure,
+		Ending: true, Ended: ended,
+	})
 }
 
 // stopPod stops the containers and then the sandboxes. A sandbox is never

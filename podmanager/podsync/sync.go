@@ -37,8 +37,40 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	}
 	rec.dropGone(state)
 	s.linkLogs(pod, state, rec)
-	now, asked := time.Now(), pod
-	pod = s.allocate(ctx, asked, rec)
+	now := time.Now()
+	given := s.allocate(ctx, pod, rec)
+	todo := s.next(given, state, rec, now)
+	rec.messages = messages(state, rec.messages)
+	if passed(deadline(given, rec.published), now) {
+		s.fail(ctx, given, rec, deadlineExceeded)
+	}
+	s.publish(pod, state, rec, todo)
+	if rec.failure != nil || terminal(rec.published.Phase) {
+		return podmanager.Result{Finished: true}, nil
+	}
+	todo.retryAt = earliest(earliest(todo.retryAt, deadline(given, rec.published)), rec.resize.retryAt(now))
+	s.warnOfBackOff(ctx, given, todo.waiting)
+	if todo.finished {
+		return podmanager.Result{Finished: true, RetryAt: todo.retryAt}, nil
+	}
+	if lost, err := s.lostCgroup(ctx, given, state, rec); lost {
+		return podmanager.Result{RetryAt: todo.retryAt}, err
+	}
+	if todo.idle() {
+		return podmanager.Result{RetryAt: todo.retryAt}, s.keep(ctx, given, rec)
+	}
+	failed, trouble := maps.Clone(rec.failed), rec.resize.Error
+	err = s.act(ctx, given, state, todo, rec)
+	s.done(given, rec)
+	if ctx.Err() == nil && (!maps.Equal(failed, rec.failed) || trouble != rec.resize.Error) {
+		s.publish(pod, state, rec, todo)
+	}
+	return outcome(todo, err)
+}
+
+// next plans what is to be done for the pod, and drops from its record what the plan has
+// settled.
+func (s *Syncer) next(pod *corev1.Pod, state *cri.PodState, rec *record, now time.Time) actions {
 	before := lastStatus(pod, rec)
 	if rec.published.Phase == "" {
 		rec.noteSick(state, pod.Status)
@@ -50,35 +82,17 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 	todo.planResizes(pod, state, s.wantedResources(pod), rec.resized)
 	rec.noteResize(todo)
 	maps.DeleteFunc(rec.failed, func(name string, _ corev1.ContainerStateWaiting) bool { return !todo.starts(name) })
-	rec.messages = messages(state, rec.messages)
-	if passed(deadline(pod, rec.published), now) {
-		s.fail(ctx, pod, rec, deadlineExceeded)
-	}
-	s.publish(asked, state, rec, todo)
-	if rec.failure != nil || terminal(rec.published.Phase) {
-		return podmanager.Result{Finished: true}, nil
-	}
-	todo.retryAt = earliest(earliest(todo.retryAt, deadline(pod, rec.published)), rec.resize.retryAt(now))
-	s.warnOfBackOff(ctx, pod, todo.waiting)
-	if todo.finished {
-		return podmanager.Result{Finished: true, RetryAt: todo.retryAt}, nil
-	}
-	if lost, err := s.lostCgroup(ctx, pod, state, rec); lost {
-		return podmanager.Result{RetryAt: todo.retryAt}, err
-	}
-	if todo.idle() {
-		return podmanager.Result{RetryAt: todo.retryAt}, s.keep(ctx, pod, rec)
-	}
-	failed, trouble := maps.Clone(rec.failed), rec.resize.Error
-	err = s.act(ctx, pod, state, todo, rec)
-	s.done(pod, rec)
-	if ctx.Err() == nil && (!maps.Equal(failed, rec.failed) || trouble != rec.resize.Error) {
-		s.publish(asked, state, rec, todo)
-	}
+	return todo
+}
+
+// outcome is the result of a Sync that has acted, with the error of that. To wait for a
+// known time is no error.
+func outcome(todo actions, err error) (podmanager.Result, error) {
+	retryAt := todo.retryAt
 	if err == nil && (todo.restartedBy != nil && len(todo.remove) > 0 || todo.resizing) {
-		todo.retryAt = time.Now() // what was removed or resized wakes nobody
+		retryAt = time.Now() // what was removed or resized wakes nobody
 	}
-	retryAt := earliest(todo.retryAt, retryTime(err))
+	retryAt = earliest(retryAt, retryTime(err))
 	if onlyWaiting(err) {
 		err = nil
 	}
