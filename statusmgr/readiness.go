@@ -2,7 +2,6 @@ package statusmgr
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -78,7 +77,7 @@ func (g *generator) health(c container, id string, previous corev1.ContainerStat
 	if g.Health == nil {
 		return Health{Started: true, Ready: true}
 	}
-	if found, ok := g.Health[strings.TrimPrefix(id, g.RuntimeName+"://")]; ok {
+	if found, ok := g.Health[cri.BareID(id)]; ok {
 		return found
 	}
 	if previous.ContainerID == id && previous.State.Running != nil && previous.Started != nil {

@@ -32,7 +32,7 @@ func (s *Syncer) runHook(ctx context.Context, handler *corev1.LifecycleHandler, 
 	case handler.HTTPGet != nil:
 		return httpHook(ctx, handler.HTTPGet, target)
 	case handler.Sleep != nil:
-		return sleepHook(ctx, time.Duration(handler.Sleep.Seconds)*time.Second)
+		return sleepHook(ctx, inSeconds(handler.Sleep.Seconds))
 	default:
 		return errors.New("invalid handler: want exec, httpGet or sleep")
 	}

@@ -2,7 +2,6 @@ package podsync
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,7 +54,7 @@ func (s *Syncer) health(pod *corev1.Pod, state *cri.PodState, before corev1.PodS
 // hasStarted reports whether the status says so of that very container.
 func hasStarted(status corev1.PodStatus, c *cri.Container) bool {
 	return slices.ContainsFunc(slices.Concat(status.InitContainerStatuses, status.ContainerStatuses), func(s corev1.ContainerStatus) bool {
-		return s.Name == c.Name() && strings.HasSuffix(s.ContainerID, "://"+c.GetId()) && s.Started != nil && *s.Started
+		return s.Name == c.Name() && cri.BareID(s.ContainerID) == c.GetId() && s.Started != nil && *s.Started
 	})
 }
 
@@ -85,7 +84,7 @@ func (r *record) noteSick(state *cri.PodState, status corev1.PodStatus) {
 		said := slices.ContainsFunc(status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
 			waiting, last := s.State.Waiting, s.LastTerminationState.Terminated
 			return s.Name == c.Name() && waiting != nil && waiting.Reason == reasonCrashLoop &&
-				last != nil && strings.HasSuffix(last.ContainerID, "://"+c.GetId())
+				last != nil && cri.BareID(last.ContainerID) == c.GetId()
 		})
 		if said && c.Exited() {
 			r.sick[c.GetId()] = true
