@@ -21,13 +21,7 @@ func (c *Client) send(ctx context.Context) {
 		connected, changed := c.link.state()
 		if !connected {
 			failures = 0
-			select {
-			case <-ctx.Done():
-			case <-changed:
-				if c.cfg.ReplayWithin > 0 {
-					sleep(ctx, rand.N(c.cfg.ReplayWithin), nil)
-				}
-			}
+			c.awaitUpstream(ctx, changed)
 			continue
 		}
 		r, ok := c.outbox.next()
@@ -41,23 +35,28 @@ func (c *Client) send(ctx context.Context) {
 		}
 		err := c.sendOne(ctx, r)
 		c.outbox.sent(r, err == nil)
-		if err == nil {
+		switch {
+		case err == nil:
 			if failures > 0 {
 				c.log.Info("upstream takes reports again", zap.Int("failures", failures))
 			}
 			failures = 0
-			continue
+		case ctx.Err() == nil:
+			failures++
+			c.log.Log(retryLevel(failures), "upstream does not take a report, will retry", zap.Stringer("report", r), zap.Error(err))
+			sleep(ctx, retryDelay(failures), changed)
 		}
-		if ctx.Err() != nil {
-			return
+	}
+}
+
+// awaitUpstream waits until the upstream is there, and then for this node's turn.
+func (c *Client) awaitUpstream(ctx context.Context, changed <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-changed:
+		if c.cfg.ReplayWithin > 0 {
+			sleep(ctx, rand.N(c.cfg.ReplayWithin), nil)
 		}
-		failures++
-		level := zap.DebugLevel
-		if failures == 1 {
-			level = zap.WarnLevel
-		}
-		c.log.Log(level, "upstream does not take a report, will retry", zap.Stringer("report", r), zap.Error(err))
-		sleep(ctx, retryDelay(failures), changed)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -39,11 +40,7 @@ func (c *Client) watch(ctx context.Context, deliveries chan<- delivery) {
 		}
 		failures++
 		wait := retryDelay(failures)
-		level := zap.DebugLevel
-		if failures == 1 {
-			level = zap.WarnLevel
-		}
-		c.log.Log(level, "upstream watch failed, will retry", zap.Error(err), zap.Duration("wait", wait))
+		c.log.Log(retryLevel(failures), "upstream watch failed, will retry", zap.Error(err), zap.Duration("wait", wait))
 		if !sleep(ctx, wait, nil) {
 			return
 		}
@@ -73,6 +70,14 @@ func (c *Client) watchOnce(ctx context.Context, deliveries chan<- delivery, agai
 			cancel(errAnew)
 		}
 	}
+}
+
+// retryLevel is that at which a failure is logged: the first of a row is news.
+func retryLevel(failures int) zapcore.Level {
+	if failures == 1 {
+		return zap.WarnLevel
+	}
+	return zap.DebugLevel
 }
 
 // retryDelay doubles from firstRetry to lastRetry and takes a random half off,
