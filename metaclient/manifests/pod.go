@@ -39,13 +39,8 @@ func (d *decoding) pod(raw []byte, obj map[string]any) {
 	if len(errs) == 0 && d.complete != nil {
 		errs = d.complete(pod)
 	}
-	for _, err := range errs {
-		d.fail(err.Field, err.ErrorBody())
-	}
+	d.take("Pod", pod, errs)
 	d.warnOfImages(pod)
-	if len(errs) == 0 {
-		d.entries = append(d.entries, entry{document: d.at.Document, kind: "Pod", object: pod})
-	}
 }
 
 // adopt takes off what belongs to an API server and puts on what belongs to this
