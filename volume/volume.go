@@ -141,26 +141,24 @@ func (noRecorder) Event(*corev1.ObjectReference, string, string, string) {}
 // Run keeps the content of mounted volumes up to date, with what Changed tells
 // and with fresh tokens, and cleans up after pods that are gone, at once and then
 // once each period, until ctx ends; then it returns nil. What could not be done is
-// logged and tried again.
+// logged and tried again. It is called once.
 func (m *Manager) Run(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		m.pruneAll(ctx)
-	}()
+	var pruning sync.WaitGroup
+	pruning.Go(func() { m.pruneAll(ctx) })
 	m.refreshAll(ctx)
-	<-done
+	pruning.Wait()
 	return nil
 }
 
-// Mount prepares the volumes that containers of the pod mount, and returns their
-// paths on the host by volume name; those of kind image, which the runtime mounts,
-// have none. It is idempotent and is to be called at each look at the pod: what is
-// made from objects, from the pod's labels or from tokens is brought up to date,
-// the rest stays as it is; what a hostPath leads to is looked at once. The pod must not
-// be changed afterwards. Others may put files of their own into the pod's directory
-// after the first Mount of the pod, volumes or not. It blocks for as long as the source of objects, plugins and file
-// systems take, for each volume not much longer than Config.Timeout.
+// Mount prepares the volumes that containers of the pod mount, and returns their paths
+// on the host by volume name; those of kind image, which the runtime mounts, have none.
+// It is idempotent and is to be called at each look at the pod: what is made from
+// objects, from the pod's labels or from tokens is brought up to date, the rest stays
+// as it is; what a hostPath leads to is looked at once. The pod must not be changed
+// afterwards. Others may put files of their own into the pod's directory after the
+// first Mount of the pod, volumes or not. It blocks for as long as the source of
+// objects, plugins and file systems take, for each volume not much longer than
+// Config.Timeout.
 //
 // A volume that has content keeps it and its path when it cannot be brought up to
 // date; Config.Recorder is told why. Any other error is joined with those of all
