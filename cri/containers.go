@@ -95,7 +95,7 @@ func (c *Client) CheckpointContainer(ctx context.Context, options *runtimeapi.Ch
 	return err
 }
 
-// maxSeconds is the longest span that a time.Duration holds.
+// maxSeconds is half of what a time.Duration holds: a deadline can be added to it.
 const maxSeconds = int64(1<<63-1) / int64(time.Second) / 2
 
 func seconds(n int64) time.Duration {

@@ -73,7 +73,7 @@ func checkRecord(kind Kind) func(key string, value []byte) error {
 	}
 }
 
-// stored returns what the store knows, false when that is nothing, and the value
+// storedRecord returns what the store knows, false when that is nothing, and the value
 // as it is stored.
 func storedRecord(r store.Reader, ref Ref) (rec record, raw []byte, ok bool) {
 	raw = r.Get(ref.Kind.resource(), ref.key())

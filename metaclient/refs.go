@@ -94,13 +94,13 @@ func (s *refSet) volume(pod string, volume *corev1.Volume) {
 	}
 }
 
-// volumeOf returns the volume that a claim is bound to, and the secrets that its
-// CSI driver wants on the node.
+// volumeOf returns the volume that a claim is bound to, false if it is bound to none.
 func volumeOf(claim *corev1.PersistentVolumeClaim) (Ref, bool) {
 	ref := Ref{Kind: KindPersistentVolume, Name: claim.Spec.VolumeName}
 	return ref, badRef(ref) == ""
 }
 
+// secretsOf returns the secrets that the CSI driver of a volume wants on the node.
 func secretsOf(volume *corev1.PersistentVolume) (refs []Ref) {
 	if volume.Spec.CSI == nil {
 		return nil

@@ -7,13 +7,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// ReportPodStatus takes pod.Status, to be stored so that a restart finds it, and to
-// be sent upstream if the upstream takes statuses (PodStatusReporter). Of each pod
-// the newest status is kept until it is acknowledged, over restarts too, and is sent
-// again when the upstream turns out to have lost it; there is no need to report it
-// again. It does not block, is idempotent, and neither keeps
-// nor changes pod; it fails only when ctx has ended, or for a status that
-// cannot be encoded.
+// ReportPodStatus takes pod.Status, to be stored so that a restart finds it, and to be
+// sent upstream if the upstream takes statuses (PodStatusReporter). Of each pod the
+// newest status is kept until it is acknowledged, over restarts too, and is sent again
+// when the upstream turns out to have lost it; there is no need to report it again. It
+// does not block, is idempotent, and neither keeps nor changes pod; it fails only when
+// ctx has ended, or for a status that cannot be encoded.
 //
 // What is reported within Config.FlushAfter is written in one go; Flush is for those
 // who cannot wait, and the end of a pod (Succeeded, Failed) does not. What differs

@@ -15,8 +15,9 @@ import (
 const tailWindow = 1 << 20
 
 // Tail returns the last output of a container from its log file: at most so many
-// lines and bytes, both streams as they came, without timestamps. Lines that are
-// not in the CRI's format are left out; a file that does not exist has no output.
+// lines and bytes, both streams as they came, without timestamps. Lines that are no
+// entries of a log are left out; a file that does not exist has no output. It reads no
+// more than the last MiB, once, and does not follow the log over rotations.
 func Tail(path string, lines, limit int) (string, error) {
 	window, err := lastBytes(path, tailWindow)
 	if err != nil {

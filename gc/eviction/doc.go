@@ -21,11 +21,12 @@
 //	if why := evictor.Refuses(pod); why != nil { … } // before a pod is admitted
 //	conditions := evictor.Conditions()              // of the node
 //
-// Guarantees. Nothing is evicted as long as freeing disk helps. One pod is evicted in
-// a round, and the next round measures anew when that pod has ended, or was awaited in
-// vain, after which it is the last to be evicted again. A critical pod is never
-// evicted. What cannot be measured counts as enough; that is logged. A look at what
-// pods have on disk takes no longer than half a minute: what was found by then counts.
+// Guarantees. Nothing is evicted as long as freeing disk helps, but for pods that
+// exceed limits of their own. For want of something one pod is evicted in a round, and
+// the next round measures anew when that pod has ended, or was awaited in vain, after
+// which it is the last to be evicted again. A critical pod is never evicted. What
+// cannot be measured counts as enough; that is logged. A look at what pods have on disk
+// takes no longer than half a minute: what was found by then counts.
 //
 // Which pod goes is decided by pure functions (rank.go): who uses more than was
 // requested, then who has the lower priority, then who uses the most.

@@ -174,7 +174,8 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
-// round evicts one pod at most.
+// round ends the pods that exceed limits of their own or, if there are none, one pod at
+// most of those that there is too little left for.
 func (m *Manager) round(ctx context.Context) {
 	if m.enforceLimits(ctx) {
 		return

@@ -70,7 +70,7 @@
 //
 // # What it does not do
 //
-// It serves no other kinds, and takes no reports. It writes nothing, into the folder or elsewhere. A file
-// that is cut off exactly between two lines may be whole YAML with other content;
-// rename a finished file into the folder to be safe.
+// It serves no other kinds, and takes no reports. It writes nothing, into the folder or
+// elsewhere. A file that is cut off exactly between two lines may be whole YAML with
+// other content; rename a finished file into the folder to be safe.
 package manifests

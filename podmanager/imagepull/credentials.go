@@ -25,9 +25,9 @@ func (noSecrets) Secret(context.Context, string, string) (*corev1.Secret, error)
 	return nil, errors.New("there is no source of secrets")
 }
 
-// credentials returns what to try for the image, in order: those of the pod's
-// pull secrets, then the node's, then what the plugins return. missing are the secrets that gave none because
-// they could not be had or read.
+// credentials returns what to try for the image, in order: those of the pod's pull
+// secrets, then the node's, then what the plugins return. missing are the secrets that
+// gave none because they could not be had or read.
 func (p *Puller) credentials(ctx context.Context, pod *corev1.Pod, image string) (found []credentials, missing []string) {
 	ofPod, missing := p.podLogins(ctx, pod)
 	ofPlugins := p.providers.logins(ctx, image, p.log)

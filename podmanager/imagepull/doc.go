@@ -21,13 +21,12 @@
 //	release()
 //	puller.Forget(pod.UID) // when the pod is gone
 //
-// A pull has no deadline: it lasts as long as somebody waits for it, and ends
-// when the last of them gives up. One that hangs does not hold up the others for
-// more than Config.SlowAfter. Pods share a pull of the same image when they
-// have the same credentials. From the call of Ensure to that of release the image
-// is leased, and image garbage collection that removes within RemoveUnleased
-// keeps off it. Reasons, texts and events
-// are those of the kubelet; none has a secret in it.
+// A pull has no deadline: it lasts as long as somebody waits for it, and ends when the
+// last of them gives up. One that hangs does not hold up the others for more than
+// Config.SlowAfter. Pods share a pull of the same image when they have the same
+// credentials. From the call of Ensure to that of release the image is leased, and
+// image garbage collection that removes within RemoveUnleased keeps off it. Reasons,
+// texts and events are those of the kubelet; none has a secret in it.
 //
 // The package starts nothing of its own: no goroutine outlives the calls of
 // Ensure. It keeps the back-off in memory, so that after a restart of the

@@ -11,7 +11,7 @@
 //
 // It serves the identity and node services, volumes that are staged as well as inline
 // ones, and of the controller service as much as csi-sanity needs to make volumes,
-// which has proven it: see the module in the folder sanity. It keeps no state but
+// which has proven it: see the module in ../sanity. It keeps no state but
 // what is in its folder and the kernel's mount table, so that it may be killed at any
 // time and started again. It needs Linux and the right to mount. It has no quota,
 // snapshots or security, and is nothing to keep data with.
