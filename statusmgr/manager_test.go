@@ -162,7 +162,7 @@ func TestFailedReportIsRepeatedInTheFullPass(t *testing.T) {
 		assert.Equal(t, []time.Duration{0, 10 * time.Second, 20 * time.Second, 30 * time.Second}, after)
 		assert.Len(t, logs.All(), 1, "a lasting failure is one warning, not one each pass")
 		assert.Equal(t, "offline", logs.All()[0].ContextMap()["error"])
-		assert.Equal(t, "a", logs.All()[0].ContextMap()["pod"])
+		assert.Equal(t, "shop/a", logs.All()[0].ContextMap()["pod"])
 	})
 }
 

@@ -244,8 +244,7 @@ func withStatus(pod *corev1.Pod, status corev1.PodStatus) *corev1.Pod {
 
 func podFields(pod *corev1.Pod) []zap.Field {
 	return []zap.Field{
-		zap.String("namespace", pod.Namespace),
-		zap.String("pod", pod.Name),
+		zap.String("pod", pod.Namespace+"/"+pod.Name),
 		zap.String("uid", string(pod.UID)),
 	}
 }
