@@ -22,9 +22,6 @@ const patience = 30 * time.Second
 // nobody would watch over the memory meanwhile.
 const lookTime = 30 * time.Second
 
-// defaultGrace is that of a pod that says nothing (core/v1).
-const defaultGrace = 30 * time.Second
-
 // Meter measures the node; *Node does.
 type Meter interface {
 	// Measure returns how much is left, by signal. What cannot be measured is
@@ -271,11 +268,14 @@ func (m *Manager) grace(t Threshold, pod *corev1.Pod) time.Duration {
 	if t.Grace == 0 {
 		return time.Second
 	}
-	own := defaultGrace
+	grace, own := m.cfg.MaxPodGrace, int64(corev1.DefaultTerminationGracePeriodSeconds)
 	if seconds := pod.Spec.TerminationGracePeriodSeconds; seconds != nil {
-		own = time.Duration(*seconds) * time.Second
+		own = *seconds
 	}
-	return max(time.Second, min(m.cfg.MaxPodGrace, own))
+	if own < int64(grace/time.Second) { // compared in seconds, of which there may be more than a Duration holds
+		grace = time.Duration(own) * time.Second
+	}
+	return max(time.Second, grace)
 }
 
 // evict ends a pod, waits for that, and reports whether it came.

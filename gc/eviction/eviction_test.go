@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -348,17 +349,30 @@ func TestASoftThresholdGivesTime(t *testing.T) {
 	})
 }
 
-func TestASoftThresholdGivesTheDefaultGraceToAPodThatSaysNothing(t *testing.T) {
+func TestASoftThresholdGivesAPodItsOwnGraceUpToTheMost(t *testing.T) {
 	soft := func(cfg *eviction.Config) {
 		cfg.MaxPodGrace = time.Minute
 		cfg.Thresholds = []eviction.Threshold{{Signal: eviction.MemoryAvailable, Value: eviction.Value{Percent: 20}, Grace: time.Second}}
 	}
-	inHouse(t, soft, func(t *testing.T, h *house, _ *eviction.Manager) {
-		h.run("a", 200, 0, func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = nil })
-		h.set(eviction.MemoryAvailable, 150)
-		time.Sleep(25 * time.Second)
-		assert.Contains(t, h.news(), "evict a within 30s")
-	})
+	for name, c := range map[string]struct {
+		own  *int64
+		want string
+	}{
+		"one that says nothing has the default": {nil, "30s"},
+		"its own":                               {new(int64(45)), "45s"},
+		"the most":                              {new(int64(3600)), "1m0s"},
+		"more than a Duration holds":            {new(int64(math.MaxInt64)), "1m0s"},
+		"none":                                  {new(int64(0)), "1s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inHouse(t, soft, func(t *testing.T, h *house, _ *eviction.Manager) {
+				h.run("a", 200, 0, func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = c.own })
+				h.set(eviction.MemoryAvailable, 150)
+				time.Sleep(25 * time.Second)
+				assert.Contains(t, h.news(), "evict a within "+c.want)
+			})
+		})
+	}
 }
 
 func TestPodsThatExceedTheirOwnLimitsAreEvicted(t *testing.T) {
