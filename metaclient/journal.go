@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/metaclient/internal/store"
@@ -109,6 +110,12 @@ func (c *Client) reload() error {
 	if err != nil {
 		return err
 	}
+	reported := make(map[types.UID]*corev1.Pod, len(pods))
+	for _, pod := range pods {
+		if said, _ := encodeStatus(pod.Status); said != nil {
+			reported[pod.UID] = pod
+		}
+	}
 	var found []report
 	err = c.store.View(func(r store.Reader) error {
 		r.Each(bucketOutbox, func(key string, value []byte) {
@@ -119,11 +126,7 @@ func (c *Client) reload() error {
 				return
 			}
 			if topic.kind == reportStatus {
-				for _, pod := range pods {
-					if said, _ := encodeStatus(pod.Status); pod.UID == types.UID(topic.key) && said != nil {
-						report.pod = pod
-					}
-				}
+				report.pod = reported[types.UID(topic.key)]
 			}
 			found = append(found, report)
 		})
