@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,29 +72,35 @@ func (m *Manager) memorySize(pod *corev1.Pod, limit *resource.Quantity) int64 {
 // pageSize is the size of the huge pages of a volume, in bytes: that of the medium,
 // or else the one size of which the pod's containers request some.
 func pageSize(pod *corev1.Pod, medium corev1.StorageMedium) (int64, error) {
-	sizes := make(map[string]bool)
-	if size, ok := strings.CutPrefix(string(medium), string(corev1.StorageMediumHugePagesPrefix)); ok {
-		sizes[size] = true
-	} else {
-		for _, c := range containers(pod) {
-			for _, list := range []corev1.ResourceList{c.Resources.Requests, c.Resources.Limits} {
-				for name := range list {
-					if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok {
-						sizes[size] = true
-					}
-				}
-			}
+	size, named := strings.CutPrefix(string(medium), string(corev1.StorageMediumHugePagesPrefix))
+	if !named {
+		sizes := requestedPageSizes(pod)
+		if len(sizes) != 1 {
+			return 0, fmt.Errorf("medium %s: the pod requests huge pages of %d sizes, not of one", medium, len(sizes))
 		}
+		size = sizes[0]
 	}
-	if len(sizes) != 1 {
-		return 0, fmt.Errorf("medium %s: the pod requests huge pages of %d sizes, not of one", medium, len(sizes))
-	}
-	size := slices.Collect(maps.Keys(sizes))[0]
 	quantity, err := resource.ParseQuantity(size)
 	if err != nil || quantity.Value() <= 0 {
 		return 0, fmt.Errorf("medium %s: %q is not a size of pages", medium, size)
 	}
 	return quantity.Value(), nil
+}
+
+// requestedPageSizes are the sizes of huge pages that the pod's containers ask for, each
+// once.
+func requestedPageSizes(pod *corev1.Pod) []string {
+	var sizes []string
+	for _, c := range containers(pod) {
+		for _, list := range []corev1.ResourceList{c.Resources.Requests, c.Resources.Limits} {
+			for name := range list {
+				if size, ok := strings.CutPrefix(string(name), corev1.ResourceHugePagesPrefix); ok && !slices.Contains(sizes, size) {
+					sizes = append(sizes, size)
+				}
+			}
+		}
+	}
+	return sizes
 }
 
 // makeShared makes a directory in which anybody may write, whatever the umask.
