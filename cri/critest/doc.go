@@ -34,7 +34,7 @@
 // made in it.
 //
 // It does not run anything, mount anything or have a network: pod addresses are
-// only numbers, Exec, Attach and PortForward hand out Config.StreamingURL, and
-// files are written only as container logs (Config.WriteLogs) and termination
-// messages. Checkpoints are Unimplemented.
+// only numbers, Exec, Attach and PortForward hand out Config.StreamingURL, and all
+// that it writes are container logs and missing folders to mount (Config.WriteLogs),
+// and termination messages. Checkpoints are Unimplemented.
 package critest
