@@ -32,6 +32,9 @@ const (
 	AnnotationDeletionGracePeriod      = "io.kubernetes.pod.deletionGracePeriod"
 )
 
+// annotationConfigSource says of a pod where an agent has it from; see IsStatic.
+const annotationConfigSource = "kubernetes.io/config.source"
+
 // SandboxLabels returns the labels of the pod's sandboxes: the pod's own and
 // the reserved ones, which win.
 func SandboxLabels(pod *corev1.Pod) map[string]string {

@@ -6,9 +6,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// annotationConfigSource says where an agent has a pod from; see IsStatic.
-const annotationConfigSource = "kubernetes.io/config.source"
-
 // IsStatic reports whether the pod is a static one: an agent has it from elsewhere than
 // an API server, such as a folder, and has noted so. It is pure.
 func IsStatic(pod *corev1.Pod) bool {
