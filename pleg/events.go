@@ -57,7 +57,10 @@ func (g *Generator) stream(ctx context.Context) {
 		default:
 			pause = min(2*pause, lastReopen)
 		}
-		sleep(ctx, pause/2+rand.N(pause/2+1))
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause/2 + rand.N(pause/2+1)):
+		}
 	}
 }
 
@@ -84,15 +87,6 @@ func (g *Generator) streamOnce(ctx context.Context) (opened time.Duration, err e
 			g.reconsider()
 			return time.Since(began), err
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }
 
