@@ -33,11 +33,7 @@ func (p *Plugin) Attach(ctx context.Context, v *volume.Volume) error {
 		if err != nil || !able.stages() {
 			return err
 		}
-		secrets, err := p.secret(ctx, s.stageSecret)
-		if err != nil {
-			return err
-		}
-		attached, err := p.publishContext(ctx, v.Persistent)
+		secrets, attached, err := p.toldWith(ctx, v, s.stageSecret)
 		if err != nil {
 			return err
 		}
@@ -101,11 +97,7 @@ func (p *Plugin) Mount(ctx context.Context, v *volume.Volume) (string, error) {
 		if err != nil {
 			return err
 		}
-		secrets, err := p.secret(ctx, s.publishSecret)
-		if err != nil {
-			return err
-		}
-		attached, err := p.publishContext(ctx, v.Persistent)
+		secrets, attached, err := p.toldWith(ctx, v, s.publishSecret)
 		if err != nil {
 			return err
 		}

@@ -167,6 +167,16 @@ func (s *source) wantsGroup(policy FSGroupPolicy) bool {
 	}
 }
 
+// toldWith returns what a driver is told with a volume: the content of the secret, and what
+// the controller has answered.
+func (p *Plugin) toldWith(ctx context.Context, v *volume.Volume, ref *corev1.SecretReference) (secrets, attached map[string]string, err error) {
+	if secrets, err = p.secret(ctx, ref); err != nil {
+		return nil, nil, err
+	}
+	attached, err = p.publishContext(ctx, v.Persistent)
+	return secrets, attached, err
+}
+
 // secret returns the content of a secret, nothing without a reference.
 func (p *Plugin) secret(ctx context.Context, ref *corev1.SecretReference) (map[string]string, error) {
 	if ref == nil || ref.Name == "" {
