@@ -211,23 +211,21 @@ func (r *Rotator) rotate(ctx context.Context, containerID, path string) (bool, e
 		}
 		return false, r.runtime.ReopenContainerLog(ctx, containerID)
 	}
-	if err := r.cleanUp(path); err != nil {
-		return false, err
-	}
-	for _, file := range rotated(path) {
-		if err := compress(ctx, file); err != nil {
-			return false, err
-		}
+	// What a full disk or a bad sector keeps from being tidied up must not keep the log
+	// growing: it stays as it is until it is the oldest.
+	untidy := errors.Join(r.cleanUp(path), compressAll(ctx, rotated(path)))
+	if ctx.Err() != nil {
+		return false, untidy
 	}
 	away := rotatedName(path, time.Now())
 	if err := os.Rename(path, away); err != nil {
-		return false, err
+		return false, errors.Join(untidy, err)
 	}
 	if err := r.runtime.ReopenContainerLog(ctx, containerID); err != nil {
-		return false, errors.Join(err, putBack(away, path))
+		return false, errors.Join(untidy, err, putBack(away, path))
 	}
 	r.log.Info("log rotated", zap.String("path", path), zap.String("id", containerID))
-	return true, nil
+	return true, untidy
 }
 
 // putBack gives a log its name again, as the runtime goes on writing to the file. If
@@ -256,6 +254,14 @@ func (r *Rotator) cleanUp(path string) error {
 	for len(old) > r.cfg.MaxFiles-2 {
 		errs = append(errs, os.Remove(old[0]))
 		old = old[1:]
+	}
+	return errors.Join(errs...)
+}
+
+func compressAll(ctx context.Context, files []string) error {
+	var errs []error
+	for _, file := range files {
+		errs = append(errs, compress(ctx, file))
 	}
 	return errors.Join(errs...)
 }

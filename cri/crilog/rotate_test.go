@@ -232,6 +232,33 @@ func TestALogThatWasReopenedAllTheSameKeepsItsNewFile(t *testing.T) {
 	})
 }
 
+// As on a disk that is full, or for a file of which a sector cannot be read: the log
+// would grow without end.
+func TestAFileThatCannotBeCompressedDoesNotKeepTheLogFromRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogger(t)
+		l.write(10)
+		_, err := l.rotator().Rotate(t.Context())
+		require.NoError(t, err)
+		inTheWay := l.path + ".20000101-000000.tmp"
+		require.NoError(t, os.MkdirAll(inTheWay+"/x", 0o755))
+		for range 4 {
+			time.Sleep(time.Minute)
+			l.write(10)
+			did, err := l.rotator().Rotate(t.Context())
+			assert.True(t, did)
+			if exists := slices.Contains(l.files(), "2.log.20000101-000000"); exists {
+				require.ErrorContains(t, err, "compress "+l.path+".20000101-000000: ")
+			} else {
+				require.NoError(t, err)
+			}
+		}
+		require.NoError(t, os.RemoveAll(inTheWay))
+		assert.Equal(t, []string{"2.log", "2.log.20000101-000200.gz", "2.log.20000101-000300.gz", "2.log.20000101-000400"}, l.files())
+		assert.Equal(t, upTo(50)[20:], l.numbers(), "it goes when it is the oldest")
+	})
+}
+
 // The clock of a board without a battery may be set back, also by years.
 func TestRotatedLogsKeepTheirOrderWhenTheClockIsSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
