@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -44,11 +45,23 @@ func (f files) hosts(pod *corev1.Pod, podIPs []string, clusterDomain string) (st
 		return "", fmt.Errorf("make hosts file: %w", err)
 	}
 	content := podspec.HostsFile(pod, podIPs, clusterDomain, nodeHosts)
-	if present, err := os.ReadFile(path); err == nil && bytes.Equal(present, content) {
+	if holds(path, content) {
 		return path, nil // a restart is to cost the flash nothing, and running containers no empty moment
 	}
 	// Written in place: running containers have the file mounted, not its name.
 	return path, writeFile(path, content, 0o644)
+}
+
+// holds reports whether the file is this already. No more of it is read than that takes:
+// its containers can make it larger than the node's memory.
+func holds(path string, content []byte) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = file.Close() }()
+	present, err := io.ReadAll(io.LimitReader(file, int64(len(content))+1))
+	return err == nil && bytes.Equal(present, content)
 }
 
 func (f files) terminationDirectory(pod *corev1.Pod, container string) string {
