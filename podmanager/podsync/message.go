@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -69,9 +70,10 @@ func fileMessage(c *cri.Container, path string) (string, error) {
 	return "", nil
 }
 
-// tail reads the last bytes of a file. One that is not there has none.
+// tail reads the last bytes of a file. One that is not there has none. It may be a pipe
+// that a container has made in a volume: nobody waits for who writes to it.
 func tail(path string, limit int64) (string, error) {
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

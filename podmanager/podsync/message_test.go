@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -61,6 +62,12 @@ func TestTerminationMessages(t *testing.T) {
 	t.Run("a file that cannot be read", func(t *testing.T) {
 		c := ended(t, 1, fromFile, "x")
 		c.Mounts[0].HostPath = t.TempDir()
+		assert.Contains(t, terminationMessage(c), "Error on reading termination log: ")
+	})
+	t.Run("a pipe to which nobody writes", func(t *testing.T) {
+		c := ended(t, 1, fromFile, "x")
+		c.Mounts[0].HostPath += "-pipe"
+		require.NoError(t, syscall.Mkfifo(c.Mounts[0].HostPath, 0o600))
 		assert.Contains(t, terminationMessage(c), "Error on reading termination log: ")
 	})
 	t.Run("a log that cannot be read", func(t *testing.T) {
