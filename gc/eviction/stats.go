@@ -146,10 +146,12 @@ func (s *Stats) addFiles(ctx context.Context, pod *corev1.Pod, usage Usage) erro
 
 // diskUsage adds up what the files in a directory take on its file system, the
 // directory included: blocks and not lengths, and a file with several names once. It
-// follows no link, enters no mount, and takes what vanishes meanwhile for gone.
+// follows no link, enters no mount, and takes what vanishes meanwhile for gone. What
+// cannot be read, the error for the first of it, keeps nothing else from being counted.
 func diskUsage(ctx context.Context, dir string) (Disk, error) {
 	var total Disk
 	var device uint64
+	var failed error
 	linked := map[uint64]bool{} // the inodes with several names
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if ctx.Err() != nil {
@@ -163,7 +165,10 @@ func diskUsage(ctx context.Context, dir string) (Disk, error) {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
-			return err
+			if failed == nil {
+				failed = err
+			}
+			return nil
 		}
 		file := factsOf(info)
 		if path == dir {
@@ -180,7 +185,7 @@ func diskUsage(ctx context.Context, dir string) (Disk, error) {
 		total = total.plus(Disk{Bytes: file.bytes, Inodes: 1})
 		return nil
 	})
-	if err != nil {
+	if err = cmp.Or(err, failed); err != nil {
 		return total, fmt.Errorf("count files in %s: %w", dir, err)
 	}
 	return total, nil

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -101,6 +102,25 @@ func TestUsageIsWhatTheRuntimeAndTheDirectoriesTell(t *testing.T) {
 	usage, err = stats.Usage(t.Context(), []*corev1.Pod{pod}, false)
 	require.NoError(t, err)
 	assert.Empty(t, usage["uid-web"].Volumes, "directories are not read for nothing")
+}
+
+// A container can make directories as deep as it likes, and flash has bad sectors: who has
+// such a file must not be the pod that uses the least.
+func TestWhatCannotBeReadKeepsNothingElseFromBeingCounted(t *testing.T) {
+	root := t.TempDir()
+	volume := filepath.Join(root, "pods/uid-web/volumes/kubernetes.io~empty-dir/disk")
+	require.NoError(t, os.MkdirAll(volume, 0o755))
+	inside, err := os.OpenRoot(volume)
+	require.NoError(t, err)
+	defer inside.Close()
+	require.NoError(t, inside.MkdirAll(strings.Repeat(strings.Repeat("a", 255)+"/", 20), 0o755))
+	require.NoError(t, os.WriteFile(volume+"/z", []byte(strings.Repeat("x", 1<<20)), 0o600))
+
+	stats := eviction.NewStats(critest.Start(t, critest.Config{}).Client(t), eviction.StatsConfig{Root: root, PodLogs: t.TempDir()})
+	usage, err := stats.Usage(t.Context(), []*corev1.Pod{appPod("web")}, true)
+	require.ErrorIs(t, err, syscall.ENAMETOOLONG)
+	require.ErrorContains(t, err, "count files in "+volume)
+	assert.GreaterOrEqual(t, usage["uid-web"].Volumes["disk"].Bytes, int64(1<<20))
 }
 
 // The runtime tells of dead containers too. What they wrote takes disk, but the limit
