@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -149,46 +151,81 @@ func (s *Stats) addFiles(ctx context.Context, pod *corev1.Pod, usage Usage) erro
 // follows no link, enters no mount, and takes what vanishes meanwhile for gone. What
 // cannot be read, the error for the first of it, keeps nothing else from being counted.
 func diskUsage(ctx context.Context, dir string) (Disk, error) {
-	var total Disk
-	var device uint64
-	var failed error
-	linked := map[uint64]bool{} // the inodes with several names
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		var info os.FileInfo
-		if err == nil {
-			info, err = entry.Info()
-		}
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
-		case err != nil:
-			if failed == nil {
-				failed = err
-			}
-			return nil
-		}
-		file := factsOf(info)
-		if path == dir {
-			device = file.device
-		}
-		switch {
-		case file.device != device && entry.IsDir():
-			return fs.SkipDir
-		case file.device != device || linked[file.inode]:
-			return nil
-		case file.links > 1 && !entry.IsDir():
-			linked[file.inode] = true
-		}
-		total = total.plus(Disk{Bytes: file.bytes, Inodes: 1})
-		return nil
-	})
-	if err = cmp.Or(err, failed); err != nil {
-		return total, fmt.Errorf("count files in %s: %w", dir, err)
+	info, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Disk{}, nil
 	}
-	return total, nil
+	if err != nil {
+		return Disk{}, fmt.Errorf("count files: %w", err)
+	}
+	c := counter{device: factsOf(info).device, linked: map[uint64]bool{}}
+	if c.add(info) {
+		c.enter(ctx, dir)
+	}
+	if c.failed != nil {
+		return c.total, fmt.Errorf("count files in %s: %w", dir, c.failed)
+	}
+	return c.total, nil
+}
+
+// batch is how many entries of a directory are held at a time: a pod may have millions.
+const batch = 512
+
+// counter adds up what files take.
+type counter struct {
+	device uint64
+	linked map[uint64]bool // the inodes with several names
+	total  Disk
+	failed error // the first
+}
+
+// add counts a file, and reports whether it is a directory to enter.
+func (c *counter) add(info os.FileInfo) (enter bool) {
+	file := factsOf(info)
+	if file.device != c.device || c.linked[file.inode] {
+		return false
+	}
+	if file.links > 1 && !info.IsDir() {
+		c.linked[file.inode] = true
+	}
+	c.total = c.total.plus(Disk{Bytes: file.bytes, Inodes: 1})
+	return info.IsDir()
+}
+
+// enter counts what is in a directory. Those in it wait until it is closed: they may be
+// deeper than the agent may have files open.
+func (c *counter) enter(ctx context.Context, dir string) {
+	file, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0) // to open a pipe would block
+	var below []string
+	for err == nil {
+		var entries []fs.DirEntry
+		entries, err = file.ReadDir(batch)
+		for _, entry := range entries {
+			info, unknown := entry.Info()
+			if unknown != nil {
+				c.note(unknown)
+			} else if c.add(info) {
+				below = append(below, entry.Name())
+			}
+		}
+		err = cmp.Or(err, ctx.Err())
+	}
+	c.note(err)
+	_ = file.Close()
+	for _, name := range below {
+		if ctx.Err() != nil {
+			c.note(ctx.Err())
+			return
+		}
+		c.enter(ctx, filepath.Join(dir, name))
+	}
+}
+
+// note keeps the first error that says more than that something has ended.
+func (c *counter) note(err error) {
+	if c.failed == nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, io.EOF) {
+		c.failed = err
+	}
 }
 
 // facts of a file.

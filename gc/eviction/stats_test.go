@@ -3,8 +3,10 @@ package eviction_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,10 +71,10 @@ func appPod(name string) *corev1.Pod {
 }
 
 func TestUsageIsWhatTheRuntimeAndTheDirectoriesTell(t *testing.T) {
-	runtime := critest.Start(t, critest.Config{})
-	client := runtime.Client(t)
+	rt := critest.Start(t, critest.Config{})
+	client := rt.Client(t)
 	pod, other, idle := appPod("web"), appPod("other"), appPod("idle")
-	require.NoError(t, runtime.SetUsage(startApp(t, client, pod), critest.Usage{Memory: 30 << 20, Disk: 5 << 20, Processes: 3}))
+	require.NoError(t, rt.SetUsage(startApp(t, client, pod), critest.Usage{Memory: 30 << 20, Disk: 5 << 20, Processes: 3}))
 	startApp(t, client, other)
 
 	root, logs := t.TempDir(), t.TempDir()
@@ -123,17 +125,55 @@ func TestWhatCannotBeReadKeepsNothingElseFromBeingCounted(t *testing.T) {
 	assert.GreaterOrEqual(t, usage["uid-web"].Volumes["disk"].Bytes, int64(1<<20))
 }
 
+// weighing is a context that looks at how much memory is held when it is asked for the
+// n-th time.
+type weighing struct {
+	context.Context
+	asked, n int
+	held     uint64
+}
+
+func (w *weighing) Err() error {
+	if w.asked++; w.asked == w.n {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		w.held = stats.HeapAlloc
+	}
+	return nil
+}
+
+// An application that forgets to clean up may have millions of files in one directory.
+func TestALargeDirectoryIsNotHeldInMemory(t *testing.T) {
+	root := t.TempDir()
+	volume := filepath.Join(root, "pods/uid-web/volumes/kubernetes.io~empty-dir/disk")
+	require.NoError(t, os.MkdirAll(volume, 0o755))
+	const files = 20_000
+	for i := range files {
+		require.NoError(t, os.Symlink("/", fmt.Sprintf("%s/a-file-with-a-long-name-%d", volume, i)))
+	}
+	stats := eviction.NewStats(away{}, eviction.StatsConfig{Root: root, PodLogs: t.TempDir()})
+	count := func(n int) *weighing {
+		ctx := &weighing{Context: t.Context(), n: n}
+		usage, _ := stats.Usage(ctx, []*corev1.Pod{appPod("web")}, true)
+		assert.EqualValues(t, files+1, usage["uid-web"].Volumes["disk"].Inodes)
+		return ctx
+	}
+	first := count(1)
+	assert.Less(t, count(first.asked/2).held, first.held+1<<20)
+}
+
 // The runtime tells of dead containers too. What they wrote takes disk, but the limit
 // is that of each run.
 func TestWhatEarlierRunsWroteCountsAgainstNoLimit(t *testing.T) {
-	runtime := critest.Start(t, critest.Config{})
-	client := runtime.Client(t)
+	rt := critest.Start(t, critest.Config{})
+	client := rt.Client(t)
 	pod := appPod("web")
 	pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("10Mi")}
 	sandboxID, sandbox := startSandbox(t, client, pod)
 	for attempt, disk := range []uint64{5 << 20, 6 << 20, 7 << 20} {
 		id := startRun(t, client, pod, sandboxID, sandbox, attempt)
-		require.NoError(t, runtime.SetUsage(id, critest.Usage{Disk: disk}))
+		require.NoError(t, rt.SetUsage(id, critest.Usage{Disk: disk}))
 		if attempt < 2 {
 			require.NoError(t, client.StopContainer(t.Context(), id, 0))
 		}
