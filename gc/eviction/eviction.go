@@ -34,9 +34,9 @@ type Meter interface {
 
 // PodStats tells what pods use; *Stats does.
 type PodStats interface {
-	// Usage of the pods, by UID. With disk, what is in their volumes and logs is
-	// counted too, which reads their directories. What of a pod is not known is
-	// missing; the error tells why, beside the rest.
+	// Usage of the pods, by UID. With disk, what is in their volumes, logs and hosts
+	// files is counted too, which reads their directories. What of a pod is not known
+	// is missing; the error tells why, beside the rest.
 	Usage(ctx context.Context, pods []*corev1.Pod, disk bool) (map[types.UID]Usage, error)
 }
 

@@ -17,6 +17,9 @@ type Usage struct {
 	Containers map[string]ContainerUsage
 	// Volumes are the emptyDirs on disk, by name.
 	Volumes map[string]Disk
+	// Files are those of the agent that containers mount and may write to without end:
+	// the hosts file and the termination messages (CVE-2020-8557).
+	Files Disk
 }
 
 // ContainerUsage is what a container uses.
@@ -77,7 +80,7 @@ func (u Usage) volumes() (total Disk) {
 }
 
 // total is all that counts against the limits of ephemeral storage.
-func (u Usage) total() Disk { return u.layers().plus(u.logs()).plus(u.volumes()) }
+func (u Usage) total() Disk { return u.layers().plus(u.logs()).plus(u.volumes()).plus(u.Files) }
 
 // of is what the pod uses of what the signal tells. ownImageFs: images and layers
 // have a file system of their own.
@@ -93,7 +96,7 @@ func (u Usage) of(signal Signal, ownImageFs bool) int64 {
 	case ownImageFs && (signal == ImageFsAvailable || signal == ImageFsInodesFree):
 		disk = u.layers().plus(u.earlier())
 	case ownImageFs:
-		disk = u.logs().plus(u.volumes())
+		disk = u.logs().plus(u.volumes()).plus(u.Files)
 	}
 	if signal.inBytes() {
 		return disk.Bytes

@@ -76,14 +76,15 @@ func TestUsageCountsWhereThePressureIs(t *testing.T) {
 		Processes:  7,
 		Containers: map[string]ContainerUsage{"a": {Memory: 100, Layer: Disk{10, 1}, Earlier: Disk{100, 3}, Logs: Disk{20, 2}}, "b": {Memory: 50, Layer: Disk{1, 1}}},
 		Volumes:    map[string]Disk{"v": {1000, 10}},
+		Files:      Disk{10_000, 100},
 	}
 	for signal, want := range map[Signal][2]int64{ // on one file system, and on two
 		MemoryAvailable:   {150, 150},
 		PIDAvailable:      {7, 7},
-		NodeFsAvailable:   {1131, 1020},
-		NodeFsInodesFree:  {17, 12},
-		ImageFsAvailable:  {1131, 111},
-		ImageFsInodesFree: {17, 5},
+		NodeFsAvailable:   {11131, 11020},
+		NodeFsInodesFree:  {117, 112},
+		ImageFsAvailable:  {11131, 111},
+		ImageFsInodesFree: {117, 5},
 	} {
 		assert.Equal(t, want, [2]int64{usage.of(signal, false), usage.of(signal, true)}, signal)
 	}
@@ -163,6 +164,10 @@ func TestLimitsOfAPodsOwn(t *testing.T) {
 			corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Resources: limit("2Mi")}, {Name: "b", Resources: limit("2Mi")}}},
 			Usage{Containers: map[string]ContainerUsage{"a": logs(2), "b": logs(1)}, Volumes: map[string]Disk{"v": {Bytes: 2 << 20}}},
 			"Pod ephemeral local storage usage exceeds the total limit of containers 4Mi. ",
+		},
+		"all containers over, with what they wrote to their hosts file": {
+			corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Resources: limit("2Mi")}}},
+			Usage{Files: Disk{Bytes: 3 << 20}}, "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. ",
 		},
 		"with what earlier runs wrote, which does not count": {
 			corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Resources: limit("2Mi")}}},

@@ -39,8 +39,12 @@ type StatsConfig struct {
 // emptyDirs is where a pod's emptyDirs are, below its directory.
 const emptyDirs = "volumes/kubernetes.io~empty-dir"
 
+// agentFiles are the hosts file and the termination messages, below a pod's directory.
+var agentFiles = []string{"etc-hosts", "containers"}
+
 // Stats tells what pods use: by the runtime's word for memory, processes and writable
-// layers, and by a look into the directories of volumes and logs.
+// layers, and by a look into the directories of volumes and logs, and at the files of the
+// agent that containers write to.
 type Stats struct {
 	runtime StatsRuntime
 	cfg     StatsConfig
@@ -67,7 +71,9 @@ func (s *Stats) Usage(ctx context.Context, pods []*corev1.Pod, disk bool) (map[t
 	s.addProcesses(ctx, used)
 	if disk {
 		for _, pod := range pods {
-			errs = append(errs, s.addFiles(ctx, pod, used[pod.UID]))
+			usage := used[pod.UID]
+			errs = append(errs, s.addFiles(ctx, pod, &usage))
+			used[pod.UID] = usage
 		}
 	}
 	return used, errors.Join(errs...)
@@ -122,16 +128,22 @@ func (s *Stats) addProcesses(ctx context.Context, used map[types.UID]Usage) {
 	}
 }
 
-// addFiles counts what is in the pod's emptyDirs and logs.
-func (s *Stats) addFiles(ctx context.Context, pod *corev1.Pod, usage Usage) error {
+// addFiles counts what is in the pod's emptyDirs and logs, and in the files of the agent
+// that its containers mount.
+func (s *Stats) addFiles(ctx context.Context, pod *corev1.Pod, usage *Usage) error {
 	var errs []error
+	own := filepath.Join(s.cfg.Root, "pods", string(pod.UID))
+	for _, name := range agentFiles {
+		found, err := diskUsage(ctx, filepath.Join(own, name))
+		usage.Files = usage.Files.plus(found)
+		errs = append(errs, err)
+	}
 	for i := range pod.Spec.Volumes {
 		volume := &pod.Spec.Volumes[i]
 		if volume.EmptyDir == nil || volume.EmptyDir.Medium != corev1.StorageMediumDefault {
 			continue
 		}
-		dir := filepath.Join(s.cfg.Root, "pods", string(pod.UID), emptyDirs, volume.Name)
-		found, err := diskUsage(ctx, dir)
+		found, err := diskUsage(ctx, filepath.Join(own, emptyDirs, volume.Name))
 		usage.Volumes[volume.Name] = found
 		errs = append(errs, err)
 	}

@@ -80,7 +80,8 @@ func TestUsageIsWhatTheRuntimeAndTheDirectoriesTell(t *testing.T) {
 	root, logs := t.TempDir(), t.TempDir()
 	volume := filepath.Join(root, "pods/uid-web/volumes/kubernetes.io~empty-dir/disk")
 	log := filepath.Join(logs, "shop_web_uid-web/app/0.log")
-	for _, file := range []string{volume + "/sub/data", log} {
+	own := filepath.Join(root, "pods/uid-web")
+	for _, file := range []string{volume + "/sub/data", log, own + "/etc-hosts", own + "/containers/app/1a2b3c4d"} {
 		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
 		require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("x", 64<<10)), 0o600))
 	}
@@ -98,6 +99,7 @@ func TestUsageIsWhatTheRuntimeAndTheDirectoriesTell(t *testing.T) {
 	assert.InDelta(t, 64<<10, web.Volumes["disk"].Bytes, 32<<10, "a file with two names counts once")
 	assert.EqualValues(t, 4, web.Volumes["disk"].Inodes, "the directory, one in it, the file, the link")
 	assert.InDelta(t, 64<<10, web.Containers["app"].Logs.Bytes, 32<<10)
+	assert.InDelta(t, 128<<10, web.Files.Bytes, 64<<10, "the hosts file and a termination message")
 	assert.NotContains(t, web.Volumes, "memory")
 	assert.Zero(t, usage["uid-idle"].Containers["app"])
 
