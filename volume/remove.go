@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -15,12 +17,20 @@ import (
 // millions.
 const batch = 512
 
+// maxDepth is how deep a name may be. Each element of it costs a step each time, and all
+// names on the way down are held: a pod may leave a directory in a directory for as long
+// as it likes.
+const maxDepth = 64
+
 // remover removes files and trees below root. It follows no link and enters no
 // file system but the one of the device. A mount of that same file system it
 // cannot tell, so there must be none.
 type remover struct {
 	root   *os.Root
 	device uint64
+	// top is a directory on that file system to which what is too deep is moved, to be
+	// removed with it.
+	top string
 }
 
 // remove removes what name is, with all that is in it. On an error it goes on
@@ -36,6 +46,9 @@ func (r remover) remove(ctx context.Context, name string) error {
 	if info.IsDir() {
 		if deviceOf(info) != r.device {
 			return fmt.Errorf("%s is on another file system", filepath.Join(r.root.Name(), name))
+		}
+		if strings.Count(name, "/") > maxDepth {
+			return r.root.Rename(name, filepath.Join(r.top, fmt.Sprintf(".deep-%x", rand.Uint64())))
 		}
 		if err := r.empty(ctx, name); err != nil {
 			return err

@@ -100,7 +100,7 @@ func removePod(ctx context.Context, root *os.Root, pod string) error {
 	if err != nil {
 		return err
 	}
-	r := remover{root: root, device: deviceOf(info)}
+	r := remover{root: root, device: deviceOf(info), top: pod}
 	if err := r.removeVolumes(ctx, filepath.Join(pod, volumesDir)); err != nil {
 		return err
 	}
