@@ -74,6 +74,10 @@ func (c *changer) tree(ctx context.Context, name string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if len(name) > maxPath { // as for the kubelet: a tree without end would take the agent's memory
+		c.refused = &fs.PathError{Op: "lstat", Path: "…" + name[len(name)-maxName:], Err: syscall.ENAMETOOLONG}
+		return nil
+	}
 	info, err := c.root.Lstat(name)
 	if err == nil && info.IsDir() {
 		err = c.entries(ctx, name)

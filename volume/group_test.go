@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -123,4 +124,26 @@ func TestATreeWhoseNamesAreNoText(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	require.NoError(t, volume.ChangeGroup(t.Context(), dir, int64(os.Getgid()), false, false))
 	assert.Equal(t, fs.FileMode(0o660), modeOf(t, file))
+}
+
+func TestWhatIsDeeperThanAPathIsLongDoesNotTakeTheGroup(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files to a group")
+	}
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	defer root.Close()
+	deep := strings.Repeat(strings.Repeat("d", 255)+"/", 20)
+	require.NoError(t, root.MkdirAll(deep, 0o755))
+	write(t, filepath.Join(dir, "z"))
+	err = volume.ChangeGroup(t.Context(), dir, 4242, false, false)
+	require.ErrorIs(t, err, volume.ErrGroupRefused)
+	require.ErrorIs(t, err, syscall.ENAMETOOLONG)
+	assert.Less(t, len(err.Error()), 512)
+	for name, want := range map[string]uint32{deep: 0, deep[:256*10]: 4242, "z": 4242, ".": 4242} {
+		info, err := root.Lstat(name)
+		require.NoError(t, err)
+		assert.Equal(t, want, gidOf(info))
+	}
 }
