@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -95,13 +96,32 @@ func (c *changer) tree(ctx context.Context, name string) error {
 	return nil
 }
 
+// entries changes what is in a directory. Directories in it wait until it is closed: they
+// may be deeper than the agent may have files open.
 func (c *changer) entries(ctx context.Context, dir string) error {
-	entries, err := readDir(c.root, dir, -1)
+	file, err := openDir(c.root, dir)
 	if err != nil {
 		return err
 	}
-	for _, entry := range entries {
-		if err := c.tree(ctx, path.Join(dir, entry.Name())); err != nil {
+	defer file.Close()
+	var below []string
+	for err == nil {
+		var entries []fs.DirEntry
+		entries, err = file.ReadDir(batch)
+		for _, entry := range entries {
+			if entry.IsDir() {
+				below = append(below, entry.Name())
+			} else if err := c.tree(ctx, path.Join(dir, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		return err
+	}
+	_ = file.Close()
+	for _, name := range below {
+		if err := c.tree(ctx, path.Join(dir, name)); err != nil {
 			return err
 		}
 	}

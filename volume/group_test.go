@@ -3,9 +3,11 @@ package volume_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -146,4 +148,39 @@ func TestWhatIsDeeperThanAPathIsLongDoesNotTakeTheGroup(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, want, gidOf(info))
 	}
+}
+
+// weighing is a context that looks at how much memory is held when it is asked for the
+// n-th time.
+type weighing struct {
+	context.Context
+	asked, n int
+	held     uint64
+}
+
+func (w *weighing) Err() error {
+	if w.asked++; w.asked == w.n {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		w.held = stats.HeapAlloc
+	}
+	return nil
+}
+
+// A spool may have millions of files in one directory.
+func TestALargeDirectoryThatIsGivenToAGroupIsNotHeldInMemory(t *testing.T) {
+	dir := t.TempDir()
+	const files = 20_000
+	for i := range files {
+		require.NoError(t, os.Symlink("/", fmt.Sprintf("%s/a-file-with-a-long-name-%d", dir, i)))
+	}
+	change := func(n int) *weighing {
+		ctx := &weighing{Context: t.Context(), n: n}
+		require.NoError(t, volume.ChangeGroup(ctx, dir, int64(os.Getgid()), false, false))
+		return ctx
+	}
+	first := change(1)
+	require.GreaterOrEqual(t, first.asked, files)
+	assert.Less(t, change(first.asked/2).held, first.held+1<<20)
 }

@@ -61,7 +61,7 @@ func (r remover) remove(ctx context.Context, name string) error {
 // removed there may be more to read.
 func (r remover) empty(ctx context.Context, dir string) error {
 	for {
-		entries, err := readDir(r.root, dir, batch)
+		entries, err := readDir(r.root, dir)
 		if err != nil {
 			return err
 		}
@@ -83,19 +83,24 @@ func (r remover) empty(ctx context.Context, dir string) error {
 	}
 }
 
-// readDir returns the first n entries of a directory, all if n is negative. What
-// Root.FS has for that takes no name but in UTF-8.
-func readDir(root *os.Root, dir string, n int) ([]fs.DirEntry, error) {
-	file, err := root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0) // to open a pipe would block
+// readDir returns the first entries of a directory.
+func readDir(root *os.Root, dir string) ([]fs.DirEntry, error) {
+	file, err := openDir(root, dir)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	entries, err := file.ReadDir(n)
+	entries, err := file.ReadDir(batch)
 	if errors.Is(err, io.EOF) {
 		return nil, nil
 	}
 	return entries, err
+}
+
+// openDir opens a directory to read it. What Root.FS has for that takes no name but in
+// UTF-8.
+func openDir(root *os.Root, dir string) (*os.File, error) {
+	return root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY, 0) // to open a pipe would block
 }
 
 // deviceOf identifies the file system that a file is on.

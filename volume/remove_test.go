@@ -20,7 +20,7 @@ func TestAPipeInThePlaceOfADirectory(t *testing.T) {
 	root, err := os.OpenRoot(dir)
 	require.NoError(t, err)
 	defer root.Close()
-	_, err = readDir(root, "pipe", -1)
+	_, err = openDir(root, "pipe")
 	require.ErrorIs(t, err, syscall.ENOTDIR)
 }
 
