@@ -232,12 +232,12 @@ func (m *Manager) evictFor(ctx context.Context, t Threshold, amount Amount) {
 	pods := m.cfg.Active()
 	usage := m.usage(ctx, pods, t.Signal.isDisk())
 	ownImageFs := t.Signal.isDisk() && m.meter.OwnImageFs(ctx)
-	candidates := make([]candidate, 0, len(pods))
+	candidates := make([]*candidate, 0, len(pods))
 	for _, pod := range pods {
 		if m.cfg.Evict == nil || m.cfg.Critical(pod) {
 			continue
 		}
-		candidates = append(candidates, candidate{
+		candidates = append(candidates, &candidate{
 			pod: pod, usage: usage[pod.UID].of(t.Signal, ownImageFs), ending: m.ending[pod.UID],
 			request: m.cfg.Request(pod, t.Signal.resource()), priority: priorityOf(pod),
 		})

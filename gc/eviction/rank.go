@@ -119,9 +119,9 @@ func (c candidate) excess() int64 { return c.usage - c.request }
 // they have requested; then those of lower priority; then those that exceed their
 // request by more. Processes are never requested. Those that were evicted before and
 // have not ended yet come last.
-func rank(signal Signal, candidates []candidate) []candidate {
-	ranked := slices.Clone(candidates)
-	slices.SortStableFunc(ranked, func(a, b candidate) int {
+func rank(signal Signal, candidates []*candidate) []*candidate {
+	ranked := slices.Clone(candidates) // of pointers: to sort them is code that others use, too
+	slices.SortStableFunc(ranked, func(a, b *candidate) int {
 		exceeds := 0
 		if signal != PIDAvailable {
 			exceeds = compareBool(b.excess() > 0, a.excess() > 0)

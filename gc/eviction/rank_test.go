@@ -22,23 +22,23 @@ func named(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 func TestWhoGoesFirst(t *testing.T) {
 	for name, row := range map[string]struct {
 		signal Signal
-		pods   []candidate
+		pods   []*candidate
 		want   string
 	}{
-		"who exceeds its request, whatever the priority": {MemoryAvailable, []candidate{
+		"who exceeds its request, whatever the priority": {MemoryAvailable, []*candidate{
 			{pod: named("modest"), usage: 900, request: 1000, priority: -5},
 			{pod: named("greedy"), usage: 20, request: 10, priority: 100},
 		}, "greedy modest"},
-		"then who has the lower priority": {MemoryAvailable, []candidate{
+		"then who has the lower priority": {MemoryAvailable, []*candidate{
 			{pod: named("important"), usage: 900, priority: 10},
 			{pod: named("other"), usage: 20, priority: 1},
 		}, "other important"},
-		"then who exceeds its request by more": {NodeFsAvailable, []candidate{
+		"then who exceeds its request by more": {NodeFsAvailable, []*candidate{
 			{pod: named("more"), usage: 900, request: 800},
 			{pod: named("most"), usage: 300},
 			{pod: named("little"), usage: 20},
 		}, "most more little"},
-		"processes are not requested": {PIDAvailable, []candidate{
+		"processes are not requested": {PIDAvailable, []*candidate{
 			{pod: named("many"), usage: 900, priority: 1},
 			{pod: named("few"), usage: 2},
 			{pod: named("none"), usage: 0},
@@ -57,12 +57,12 @@ func TestWhoGoesFirst(t *testing.T) {
 // A rank is a total order that depends on nothing but the pods.
 func TestRankDoesNotDependOnTheOrderOfPods(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		candidates := rapid.SliceOfNDistinct(rapid.Custom(func(t *rapid.T) candidate {
-			return candidate{
+		candidates := rapid.SliceOfNDistinct(rapid.Custom(func(t *rapid.T) *candidate {
+			return &candidate{
 				usage: rapid.Int64Range(0, 4).Draw(t, "usage"), request: rapid.Int64Range(0, 4).Draw(t, "request"),
 				priority: rapid.Int32Range(0, 2).Draw(t, "priority"),
 			}
-		}), 1, 8, func(c candidate) [2]int64 { return [2]int64{c.excess(), int64(c.priority)} }).Draw(t, "pods")
+		}), 1, 8, func(c *candidate) [2]int64 { return [2]int64{c.excess(), int64(c.priority)} }).Draw(t, "pods")
 		signal := rapid.SampledFrom(signals).Draw(t, "signal")
 		shuffled := rapid.Permutation(candidates).Draw(t, "shuffled")
 		if got, want := rank(signal, shuffled), rank(signal, candidates); !assert.ObjectsAreEqual(want, got) {

@@ -97,13 +97,13 @@ func lookup(logins []login, image string) []credentials {
 // choose returns the credentials of the scopes that fit, in reverse order of
 // their keys; those of one key stay in their order.
 func choose(logins []login, fits func(scope) bool) []credentials {
-	var chosen []login
-	for _, l := range logins {
-		if fits(l.scope) {
-			chosen = append(chosen, l)
+	var chosen []*login // sorting pointers is code that others use, too
+	for i := range logins {
+		if fits(logins[i].scope) {
+			chosen = append(chosen, &logins[i])
 		}
 	}
-	slices.SortStableFunc(chosen, func(a, b login) int { return strings.Compare(b.scope.key, a.scope.key) })
+	slices.SortStableFunc(chosen, func(a, b *login) int { return strings.Compare(b.scope.key, a.scope.key) })
 	var found []credentials
 	for _, l := range chosen {
 		found = append(found, l.credentials)
