@@ -153,7 +153,7 @@ func (m *Manager) takeStale(now time.Time, free int) (jobs []job, next time.Time
 	for uid, r := range m.records {
 		for volume, due := range r.due {
 			switch {
-			case !now.Before(due):
+			case isDue(due, now):
 				r.stale[volume] = true
 			case due.Before(next):
 				next = due

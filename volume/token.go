@@ -43,7 +43,7 @@ type tokenKey struct {
 func (c *collector) token(ctx context.Context, source *corev1.ServiceAccountTokenProjection, index int, mode fs.FileMode) (payload, error) {
 	key, now := tokenKey{c.volume, index}, time.Now().Round(0) // by the clock on the wall, which may be set meanwhile
 	current := c.record.tokens[key]
-	if current == nil || !now.Before(current.due) {
+	if current == nil || isDue(current.due, now) {
 		fresh, err := c.requestToken(ctx, source, now)
 		switch {
 		case err == nil:
@@ -68,6 +68,10 @@ func (c *collector) token(ctx context.Context, source *corev1.ServiceAccountToke
 	files := make(payload)
 	return files, files.add(source.Path, file{data: []byte(current.value), mode: mode, owner: owner})
 }
+
+// isDue reports whether it is time for what is due at the given time. What is further off
+// than any was set while the clock was ahead.
+func isDue(at, now time.Time) bool { return !now.Before(at) || at.Sub(now) > tokenMaxAge }
 
 func (c *collector) requestToken(ctx context.Context, source *corev1.ServiceAccountTokenProjection, now time.Time) (*token, error) {
 	if c.m.tokens == nil {
