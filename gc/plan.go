@@ -18,7 +18,8 @@ import (
 // which the kubelet reads as "keep none", stands for the default here.
 type Policy struct {
 	// MinAge is the age from its creation below which no container is removed.
-	// 0 means no limit; a negative one is not valid.
+	// 0 means no limit; a negative one is not valid. One that was made later than it
+	// is now, as the clock was set back, is of no age that is known, and may go.
 	MinAge time.Duration
 	// MaxPerPodContainer is how many dead containers of one name a pod keeps.
 	// 0 means the default, 1; negative means no limit.
@@ -103,7 +104,7 @@ func collectable(instances []*runtimeapi.Container, gone bool, minAge time.Durat
 		created := container.GetState() == runtimeapi.ContainerState_CONTAINER_CREATED
 		switch {
 		case container.GetState() == runtimeapi.ContainerState_CONTAINER_RUNNING:
-		case minAge > 0 && now.Sub(time.Unix(0, container.GetCreatedAt())) < minAge:
+		case isYoung(now.Sub(time.Unix(0, container.GetCreatedAt())), minAge):
 		case created && !gone && i == 0:
 		case created && !gone:
 			stillborn = append(stillborn, container)
@@ -113,6 +114,9 @@ func collectable(instances []*runtimeapi.Container, gone bool, minAge time.Durat
 	}
 	return dead, stillborn
 }
+
+// isYoung is false of what is from the future: the clock was set back, by years perhaps.
+func isYoung(age, minAge time.Duration) bool { return age >= 0 && age < minAge }
 
 // overTotal returns what goes of the dead containers that the units would keep,
 // so that there are no more than limit where that leaves each unit one.

@@ -93,6 +93,13 @@ func TestContainerPlan(t *testing.T) {
 			},
 			want: []string{"ahead"},
 		},
+		"MinAge does not wait until a clock that was set back by years has caught up": {
+			containers: []*runtimeapi.Container{
+				instance("live", "app", "new", 5, exited), instance("gone", "app", "ahead", -10*365*24*60, exited),
+			},
+			policy: Policy{MinAge: 10 * time.Minute},
+			want:   []string{"ahead"},
+		},
 		"each name of each pod counts by itself": {
 			containers: []*runtimeapi.Container{
 				instance("live", "app", "a", 1, exited),
