@@ -262,8 +262,8 @@ type record struct {
 	// nothing.
 	acted   time.Time
 	crashes map[string]crash
-	// linked: the logs of the containers that an earlier agent started are linked.
-	linked bool
+	// linked: the logs of all containers are. unlinked: it was told that one could not be.
+	linked, unlinked bool
 	// failed tells, by name, why a container that is to be started could not be.
 	failed map[string]corev1.ContainerStateWaiting
 	// published is the last status that was made.

@@ -286,6 +286,28 @@ func TestALinkThatADeadAgentDidNotMakeIsMadeByTheNext(t *testing.T) {
 	})
 }
 
+// As when the disk was full.
+func TestALinkThatCouldNotBeMadeIsMadeLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a", "b"), s.syncer()
+		inTheWay := filepath.Join(s.logs, "links")
+		require.NoError(t, os.WriteFile(inTheWay, nil, 0o600))
+		for range 3 {
+			_, err := syncer.Sync(t.Context(), pod)
+			require.NoError(t, err)
+		}
+		require.Len(t, s.state(pod).Running(), 2)
+
+		require.NoError(t, os.Remove(inTheWay))
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		for _, container := range []string{"a", "b"} {
+			assert.FileExists(t, filepath.Join(inTheWay, "web_shop_"+container+"-"+s.runtime.ContainerID("web", container)+".log"))
+		}
+	})
+}
+
 func TestContainersKnowTheAddressOfTheSandboxThatWasJustMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, critest.Config{})

@@ -53,7 +53,7 @@ func (s *Syncer) start(ctx context.Context, pod *corev1.Pod, sandbox readySandbo
 		return err
 	}
 	s.logger.Info("container started", podFields(pod, zap.String("container", next.spec.Name), zap.String("id", id), zap.Int("restarts", restarts))...)
-	s.linkLog(pod, next.spec.Name, id, logFile)
+	s.linkLog(pod, rec, next.spec.Name, id, logFile)
 	return s.postStart(ctx, pod, next.spec, id, firstOf(sandbox.ips), rec)
 }
 
@@ -133,8 +133,9 @@ func (s *Syncer) stopStarted(ctx context.Context, pod *corev1.Pod, spec *corev1.
 	return s.stopContainer(ctx, pod, started, time.Until(end), eventFailedPostStart)
 }
 
-// linkLogs links the logs of the containers that are there when this agent first
-// looks: the one before may have died between a start and its link.
+// linkLogs links the logs of the containers that are there when this agent first looks,
+// as the one before may have died between a start and its link, and those that could not
+// be linked, as on a disk that was full.
 func (s *Syncer) linkLogs(pod *corev1.Pod, state *cri.PodState, rec *record) {
 	if rec.linked {
 		return
@@ -142,15 +143,21 @@ func (s *Syncer) linkLogs(pod *corev1.Pod, state *cri.PodState, rec *record) {
 	rec.linked = true
 	for _, c := range state.Containers {
 		if c.GetLogPath() != "" {
-			s.linkLog(pod, c.Name(), c.GetId(), c.GetLogPath())
+			s.linkLog(pod, rec, c.Name(), c.GetId(), c.GetLogPath())
 		}
 	}
+	rec.unlinked = !rec.linked
 }
 
-func (s *Syncer) linkLog(pod *corev1.Pod, container, id, logFile string) {
-	if err := crilog.Link(s.cfg.LogLinks, pod, container, id, logFile); err != nil {
+func (s *Syncer) linkLog(pod *corev1.Pod, rec *record, container, id, logFile string) {
+	err := crilog.Link(s.cfg.LogLinks, pod, container, id, logFile)
+	if err == nil {
+		return
+	}
+	if !rec.unlinked {
 		s.logger.Warn("no link to the container's log", podFields(pod, zap.String("container", container), zap.Error(err))...)
 	}
+	rec.linked, rec.unlinked = false, true
 }
 
 // restartCount counts on from the instance that is replaced. One that was
