@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -419,6 +420,21 @@ func TestDanglingLinksAreRemoved(t *testing.T) {
 		filepath.Base(n.link("other", "other-0")), // its log is being rotated
 		filepath.Base(n.link("third", "third-0")),
 	}, names)
+}
+
+// The names of links are cut to what file systems take: those of a static pod on a node
+// with a long name may lack the ID of the container.
+func TestTheLinkOfALaterContainerStays(t *testing.T) {
+	n := newNode(t)
+	long := strings.Repeat("x", 117)
+	n.add(long, 0, exited)
+	n.add(long, 1, exited)
+	n.add(long, 2, running)
+	link := n.link(long, long+"-2")
+	require.Equal(t, n.link(long, long+"-0"), link)
+	require.NoError(t, n.collect())
+	require.Equal(t, []string{"RemoveContainer " + long + "-0"}, n.calls)
+	assert.FileExists(t, link)
 }
 
 func TestNothingOutsideTheLogDirectoriesIsRemoved(t *testing.T) {

@@ -24,14 +24,21 @@ type logs struct {
 }
 
 // removeContainer deletes the log of a container with its rotations, and the
-// link to it. What is not there is no error.
+// link to it. What is not there is no error. Where names are long, they are cut, and the
+// link may be that of a later container by now.
 func (l logs) removeContainer(container *runtimeapi.Container) error {
 	info := cri.ParseContainer(container.GetLabels(), container.GetAnnotations())
 	file := path.Join(crilog.PodDirectory("", info.PodNamespace, info.PodName, info.PodUID),
 		crilog.ContainerPath(info.ContainerName, info.RestartCount))
 	return errors.Join(
 		within(l.pods, func(root *os.Root) error { return removeWithRotations(root, file) }),
-		within(l.links, func(root *os.Root) error { return missingIsFine(root.Remove(linkName(container))) }),
+		within(l.links, func(root *os.Root) error {
+			name := linkName(container)
+			if target, err := root.Readlink(name); err != nil || !strings.HasSuffix(target, "/"+file) {
+				return nil //nolint:nilerr // it is none of this container's
+			}
+			return missingIsFine(root.Remove(name))
+		}),
 	)
 }
 

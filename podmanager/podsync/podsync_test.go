@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,6 +284,30 @@ func TestALinkThatADeadAgentDidNotMakeIsMadeByTheNext(t *testing.T) {
 		_, err := s.syncer().Sync(t.Context(), pod)
 		require.NoError(t, err)
 		assert.FileExists(t, link)
+	})
+}
+
+// The name of a link is cut to what file systems take.
+func TestALinkOfALongNameIsThatOfTheNewestContainer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		name := strings.Repeat("c", 63)
+		pod := podOf(name)
+		pod.Name = strings.Repeat("p", 185)
+		_, err := s.syncer().Sync(t.Context(), pod)
+		require.NoError(t, err)
+		require.NoError(t, s.runtime.Exit(s.runtime.ContainerID(pod.Name, name), 1))
+		for range 2 {
+			_, err = s.syncer().Sync(t.Context(), pod)
+			require.NoError(t, err)
+		}
+		require.Len(t, s.state(pod).Containers, 2)
+		links, err := filepath.Glob(filepath.Join(s.logs, "links", "*"))
+		require.NoError(t, err)
+		require.Len(t, links, 1)
+		target, err := os.Readlink(links[0])
+		require.NoError(t, err)
+		assert.Equal(t, "1.log", filepath.Base(target))
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -135,13 +136,14 @@ func (s *Syncer) stopStarted(ctx context.Context, pod *corev1.Pod, spec *corev1.
 
 // linkLogs links the logs of the containers that are there when this agent first looks,
 // as the one before may have died between a start and its link, and those that could not
-// be linked, as on a disk that was full.
+// be linked, as on a disk that was full. The newest come last, as a link may be that of
+// several where names are long.
 func (s *Syncer) linkLogs(pod *corev1.Pod, state *cri.PodState, rec *record) {
 	if rec.linked {
 		return
 	}
 	rec.linked = true
-	for _, c := range state.Containers {
+	for _, c := range slices.Backward(state.Containers) {
 		if c.GetLogPath() != "" {
 			s.linkLog(pod, rec, c.Name(), c.GetId(), c.GetLogPath())
 		}
