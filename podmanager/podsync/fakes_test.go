@@ -274,6 +274,7 @@ type volumes struct {
 	paths     map[string]string // by the name of the volume
 	mounts    atomic.Int32
 	unmounted []types.UID
+	onUnmount func()
 }
 
 func (v *volumes) Mount(context.Context, *corev1.Pod) (map[string]string, error) {
@@ -283,6 +284,9 @@ func (v *volumes) Mount(context.Context, *corev1.Pod) (map[string]string, error)
 
 func (v *volumes) Unmount(_ context.Context, uid types.UID) error {
 	v.unmounted = append(v.unmounted, uid)
+	if v.onUnmount != nil {
+		v.onUnmount()
+	}
 	return v.err
 }
 

@@ -48,6 +48,7 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 	if what := whatRuns(state); what != "" {
 		return fmt.Errorf("%s still runs after it was stopped", what)
 	}
+	rec.messages = messages(state, rec.messages) // they go with the volumes
 	if err := s.rooms.Volumes.Unmount(ctx, pod.UID); err != nil {
 		return fmt.Errorf("unmount volumes: %w", err)
 	}

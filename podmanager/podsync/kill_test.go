@@ -2,6 +2,8 @@ package podsync_test
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +47,28 @@ func TestKillStopsContainersTogetherSidecarsLastThenTheSandbox(t *testing.T) {
 		assert.Contains(t, s.images.forgotten, pod.UID)
 
 		require.NoError(t, syncer.Kill(t.Context(), pod, 30*time.Second), "it may be called again")
+	})
+}
+
+// The directory of a pod goes with its volumes, with all that is in it.
+func TestWhatAContainerSaysWhenItIsStoppedIsInTheLastStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		pod.Spec.Containers[0].TerminationMessagePath = "/dev/termination-log"
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		dir := filepath.Join(s.logs, "root/pods/uid-1")
+		files, err := filepath.Glob(filepath.Join(dir, "containers/a/*"))
+		require.NoError(t, err)
+		require.Len(t, files, 1)
+		require.NoError(t, os.WriteFile(files[0], []byte("all is saved"), 0o600))
+		s.volumes.onUnmount = func() { require.NoError(t, os.RemoveAll(dir)) }
+
+		id := s.runtime.ContainerID("web", "a")
+		require.NoError(t, syncer.Kill(t.Context(), pod, 30*time.Second))
+		assert.True(t, s.last().Ended)
+		assert.Equal(t, map[string]string{id: "all is saved"}, s.last().Messages)
 	})
 }
 
