@@ -182,8 +182,12 @@ func (r *Rotator) look() (there, suspects map[string]bool, err error) {
 		}
 	}
 	for path := range r.there {
-		if !there[path] {
+		switch {
+		case there[path]:
+		case r.suspect(path):
 			suspects[path] = true
+		default: // its directory could not be read
+			there[path] = true
 		}
 	}
 	return there, suspects, nil

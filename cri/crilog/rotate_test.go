@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -229,6 +230,32 @@ func TestALogThatWasReopenedAllTheSameKeepsItsNewFile(t *testing.T) {
 		l.write(3)
 		assert.Equal(t, upTo(13), l.numbers())
 		assert.Len(t, l.files(), 2)
+	})
+}
+
+func TestALogWhoseDirectoryCannotBeReadIsNotRotatedForThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogger(t)
+		r := l.rotator()
+		l.write(5)
+		_, err := r.Rotate(t.Context())
+		require.NoError(t, err)
+
+		var limit syscall.Rlimit
+		require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+		none := limit
+		none.Cur = 0 // open files, as when others have them all
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none))
+		did, err := r.Rotate(t.Context())
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+		require.NoError(t, err)
+		assert.False(t, did)
+		assert.Equal(t, []string{"2.log"}, l.files())
+
+		require.NoError(t, os.Remove(l.path))
+		_, err = r.Rotate(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []string{"2.log"}, l.files(), "it is still known that it was there")
 	})
 }
 
