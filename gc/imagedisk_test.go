@@ -115,6 +115,18 @@ func (d *imageDisk) ListImages(context.Context, *runtimeapi.ImageFilter) ([]*run
 	return slices.Clone(d.images), d.call("ListImages")
 }
 
+func (d *imageDisk) ImageStatus(_ context.Context, image *runtimeapi.ImageSpec, _ bool) (*runtimeapi.ImageStatusResponse, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	status := &runtimeapi.ImageStatusResponse{}
+	for _, there := range d.images {
+		if there.Id == image.GetImage() {
+			status.Image = there
+		}
+	}
+	return status, d.call("ImageStatus")
+}
+
 func (d *imageDisk) ListContainers(context.Context, *runtimeapi.ContainerFilter) ([]*runtimeapi.Container, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -38,6 +37,7 @@ var errHeld = errors.New("images are held")
 type ImageRuntime interface {
 	ImageFsInfo(ctx context.Context) (*runtimeapi.ImageFsInfoResponse, error)
 	ListImages(ctx context.Context, filter *runtimeapi.ImageFilter) ([]*runtimeapi.Image, error)
+	ImageStatus(ctx context.Context, image *runtimeapi.ImageSpec, verbose bool) (*runtimeapi.ImageStatusResponse, error)
 	ListContainers(ctx context.Context, filter *runtimeapi.ContainerFilter) ([]*runtimeapi.Container, error)
 	RemoveImage(ctx context.Context, image *runtimeapi.ImageSpec) error
 }
@@ -276,15 +276,14 @@ func (i *Images) remove(ctx context.Context, plan []*runtimeapi.Image, wanted ui
 // Who leased it has a container when the lease has ended: so the containers are listed
 // again while nobody can begin a lease.
 func (i *Images) removeUnleased(ctx context.Context, planned *runtimeapi.Image) (removed bool, err error) {
-	images, err := i.rt.ListImages(ctx, nil)
+	status, err := i.rt.ImageStatus(ctx, &runtimeapi.ImageSpec{Image: planned.GetId()}, false)
 	if err != nil {
 		return false, err
 	}
-	at := slices.IndexFunc(images, func(image *runtimeapi.Image) bool { return image.GetId() == planned.GetId() })
-	if at < 0 || images[at].GetPinned() {
+	image := status.GetImage()
+	if image == nil || image.GetPinned() {
 		return false, nil
 	}
-	image := images[at]
 	_, err = i.cfg.Unleased(namesOf(image), func() error {
 		inUse, err := i.users(ctx)
 		if err != nil || inUse.have(image) {

@@ -157,7 +157,9 @@ func TestAnImageThatIsNamedOrPinnedAnewBetweenThePlanAndTheRemovalStays(t *testi
 	})
 	require.NoError(t, images.CollectUnused(t.Context()))
 	assert.Equal(t, "named pinned leased", disk.left())
-	assert.NotContains(t, disk.since(), "RemoveImage gone")
+	calls := disk.since()
+	assert.NotContains(t, calls, "RemoveImage gone")
+	assert.Equal(t, 1, strings.Count(calls, "ListImages"), "that each is looked at again makes no list of all")
 }
 
 func TestYoungImagesStay(t *testing.T) {
