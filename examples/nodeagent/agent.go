@@ -47,6 +47,7 @@ type agent struct {
 	logs     *crilog.Rotator
 	more     []func(context.Context) error // rooms that not every agent has
 	node     admission.Node
+	host     addresses
 	logger   *zap.Logger
 	// known: the pods of the store or of the upstream were handed on.
 	known atomic.Bool
@@ -89,7 +90,7 @@ func newAgent(runtime *cri.Client, upstream metaclient.Upstream, opts options, l
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{runtime: runtime, logger: logger.Named("nodeagent")}
+	a := &agent{runtime: runtime, host: addresses{find: hostIPs}, logger: logger.Named("nodeagent")}
 	a.store, err = metaclient.Open(filepath.Join(opts.root, "store.db"), upstream, metaclient.Config{
 		OnPods: a.onPods, OnObject: a.onObject, Key: storeKey(opts), Logger: logger,
 	})
@@ -161,7 +162,7 @@ func (a *agent) newSyncer(opts options, logger *zap.Logger) *podsync.Syncer {
 		MaxCrashDelay: opts.maxCrashDelay,
 		Sandbox:       sandboxOptions(opts),
 		Container:     containerOptions(a.node),
-		HostIPs:       hostIPs,
+		HostIPs:       a.host.ips,
 		NodeDNS:       a.nodeDNS,
 		Recorder:      a.events,
 		Logger:        logger,

@@ -76,7 +76,7 @@ func (a *agent) setStatus(pod *corev1.Pod, seen podsync.Observation) corev1.PodS
 		Resize:        statusmgr.Resize(seen.Resize),
 		Failure:       (*statusmgr.Failure)(seen.Failure),
 		RuntimeName:   a.runtime.RuntimeName(),
-		HostIPs:       hostIPs(),
+		HostIPs:       a.host.ips(),
 		Finished:      seen.Ended,
 		Now:           time.Now(),
 	})
@@ -201,7 +201,7 @@ func (a *agent) onRejected(pod *corev1.Pod, why podmanager.Rejection) {
 	a.statuses.Set(pod, statusmgr.Generate(statusmgr.Input{
 		Pod:     pod,
 		Failure: &statusmgr.Failure{Reason: why.Reason, Message: "Pod was rejected: " + why.Message},
-		HostIPs: hostIPs(),
+		HostIPs: a.host.ips(),
 		Now:     time.Now(),
 	}))
 	a.events.Event(podspec.Reference(pod, nil), corev1.EventTypeWarning, why.Reason, why.Message)

@@ -4,6 +4,8 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +16,32 @@ import (
 	"github.com/edged-project/edged/podmanager/admission"
 	"github.com/edged-project/edged/podmanager/podspec"
 )
+
+// addressesLast is how long the node's addresses are taken for what they were. To find them
+// the kernel lists all interfaces several times, of which each pod has one, and each look at
+// each pod asks.
+const addressesLast = 10 * time.Second
+
+// addresses are the node's, as they are or were a moment ago.
+type addresses struct {
+	find func() []string
+
+	mu    sync.Mutex // guards the rest, and has one ask the kernel where many want to know
+	known []string
+	at    time.Time
+}
+
+// ips returns the addresses, which are shared and not changed. That there are none is
+// not taken for long: starts wait for them.
+func (a *addresses) ips() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.known) > 0 && time.Since(a.at) < addressesLast {
+		return a.known
+	}
+	a.known, a.at = a.find(), time.Now()
+	return a.known
+}
 
 // hostIPs returns the addresses of the node that others can reach now, one of each
 // family: that of the interface with the default route, else the first there is.

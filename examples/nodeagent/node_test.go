@@ -3,6 +3,8 @@ package main
 import (
 	"net"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -28,6 +30,24 @@ func TestTheNodeHasOneAddressOfEachFamily(t *testing.T) {
 			assert.Equal(t, row.whole, onePerFamily(ips))
 		})
 	}
+}
+
+// Each look at each pod asks for them, and the kernel is slow on a node with many pods.
+func TestTheNodesAddressesAreFoundOnceForManyPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var there []string
+		times := 0
+		host := addresses{find: func() []string { times++; return there }}
+		assert.Empty(t, host.ips())
+		there = []string{"192.0.2.7"}
+		for range 110 {
+			assert.Equal(t, there, host.ips(), "that there are none is not remembered")
+		}
+		assert.Equal(t, 2, times)
+		there = []string{"192.0.2.8"}
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, there, host.ips())
+	})
 }
 
 // As on a system of which nothing can be measured, to try the agent on.
