@@ -64,15 +64,21 @@ func (s *Summary) add(status corev1.ContainerStatus) {
 	}
 }
 
-// initWord describes the init container that holds up the pod, "" if none does.
+// initWord describes the init container that holds up the pod, "" if none does: not a
+// sidecar that has ended well, as with an init container that failed.
 func initWord(pod *corev1.Pod) string {
 	if initialized(pod, &pod.Status) {
 		return ""
 	}
 	inits := initContainers(pod)
 	next := slices.IndexFunc(inits, func(c container) bool {
-		return !initDone(c, statusOf(pod.Status.InitContainerStatuses, c.Name))
+		status := statusOf(pod.Status.InitContainerStatuses, c.Name)
+		ended := status.State.Terminated
+		return !initDone(c, status) && (ended == nil || hasFailed(c, ended))
 	})
+	if next < 0 {
+		return ""
+	}
 	state := statusOf(pod.Status.InitContainerStatuses, inits[next].Name).State
 	if word := stateWord(state); word != "" && word != reasonInitializing {
 		return "Init:" + word

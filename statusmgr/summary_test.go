@@ -18,18 +18,19 @@ func TestSummaryReadsLikeKubectl(t *testing.T) {
 		waiting          map[string]corev1.ContainerStateWaiting
 		want             statusmgr.Summary
 	}{
-		"new":                  {always, words{"app"}, nil, nil, statusmgr.Summary{Containers: 1, Status: "ContainerCreating"}},
-		"running":              {always, words{"side:s", "app"}, words{"s#1 running", "app#2 running"}, nil, statusmgr.Summary{Ready: 2, Containers: 2, Status: "Running", Restarts: 3}},
-		"crash loop":           {always, words{"a", "b"}, words{"a#0 running", "b#4 exited 1"}, waiting("b", "CrashLoopBackOff"), statusmgr.Summary{Ready: 1, Containers: 2, Status: "CrashLoopBackOff", Restarts: 4}},
-		"image missing":        {always, words{"app"}, nil, waiting("app", "ErrImagePull"), statusmgr.Summary{Containers: 1, Status: "ErrImagePull"}},
-		"completed":            {never, words{"app"}, words{"app#0 exited 0"}, nil, statusmgr.Summary{Containers: 1, Status: "Completed"}},
-		"failed":               {never, words{"app"}, words{"app#0 exited 1"}, nil, statusmgr.Summary{Containers: 1, Status: "Error"}},
-		"one done, one runs":   {never, words{"a", "b"}, words{"a#0 exited 0", "b#0 running"}, nil, statusmgr.Summary{Ready: 1, Containers: 2, Status: "Running"}},
-		"one done, one fails":  {always, words{"a", "b"}, words{"a#0 exited 0", "b#0 exited 1"}, nil, statusmgr.Summary{Containers: 2, Status: "Error"}},
-		"second init runs":     {always, words{"init:i", "init:j", "app"}, words{"i#0 exited 0", "j#1 running"}, nil, statusmgr.Summary{Containers: 1, Status: "Init:1/2", Restarts: 1}},
-		"no init started":      {always, words{"init:i", "app"}, nil, nil, statusmgr.Summary{Containers: 1, Status: "Init:0/1"}},
-		"init failed":          {never, words{"init:i", "app"}, words{"i#0 exited 1"}, nil, statusmgr.Summary{Containers: 1, Status: "Init:Error"}},
-		"init in a crash loop": {always, words{"init:i", "app"}, words{"i#3 exited 1"}, waiting("i", "CrashLoopBackOff"), statusmgr.Summary{Containers: 1, Status: "Init:CrashLoopBackOff", Restarts: 3}},
+		"new":                 {always, words{"app"}, nil, nil, statusmgr.Summary{Containers: 1, Status: "ContainerCreating"}},
+		"running":             {always, words{"side:s", "app"}, words{"s#1 running", "app#2 running"}, nil, statusmgr.Summary{Ready: 2, Containers: 2, Status: "Running", Restarts: 3}},
+		"crash loop":          {always, words{"a", "b"}, words{"a#0 running", "b#4 exited 1"}, waiting("b", "CrashLoopBackOff"), statusmgr.Summary{Ready: 1, Containers: 2, Status: "CrashLoopBackOff", Restarts: 4}},
+		"image missing":       {always, words{"app"}, nil, waiting("app", "ErrImagePull"), statusmgr.Summary{Containers: 1, Status: "ErrImagePull"}},
+		"completed":           {never, words{"app"}, words{"app#0 exited 0"}, nil, statusmgr.Summary{Containers: 1, Status: "Completed"}},
+		"failed":              {never, words{"app"}, words{"app#0 exited 1"}, nil, statusmgr.Summary{Containers: 1, Status: "Error"}},
+		"one done, one runs":  {never, words{"a", "b"}, words{"a#0 exited 0", "b#0 running"}, nil, statusmgr.Summary{Ready: 1, Containers: 2, Status: "Running"}},
+		"one done, one fails": {always, words{"a", "b"}, words{"a#0 exited 0", "b#0 exited 1"}, nil, statusmgr.Summary{Containers: 2, Status: "Error"}},
+		"second init runs":    {always, words{"init:i", "init:j", "app"}, words{"i#0 exited 0", "j#1 running"}, nil, statusmgr.Summary{Containers: 1, Status: "Init:1/2", Restarts: 1}},
+		"no init started":     {always, words{"init:i", "app"}, nil, nil, statusmgr.Summary{Containers: 1, Status: "Init:0/1"}},
+		"init failed":         {never, words{"init:i", "app"}, words{"i#0 exited 1"}, nil, statusmgr.Summary{Containers: 1, Status: "Init:Error"}},
+		"init failed, and with it the sidecar ended": {never, words{"side:s", "init:i", "app"}, words{"s#0 exited 0", "i#0 exited 9"}, nil, statusmgr.Summary{Containers: 2, Status: "Init:Error"}},
+		"init in a crash loop":                       {always, words{"init:i", "app"}, words{"i#3 exited 1"}, waiting("i", "CrashLoopBackOff"), statusmgr.Summary{Containers: 1, Status: "Init:CrashLoopBackOff", Restarts: 3}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
