@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -112,7 +113,7 @@ func row(pod *corev1.Pod, now time.Time) []string {
 // restarts is the count and, where there was one, how long the last one is past.
 func restarts(pod *corev1.Pod, count int, now time.Time) string {
 	var last time.Time
-	for _, status := range pod.Status.ContainerStatuses {
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if ended := status.LastTerminationState.Terminated; ended != nil && ended.FinishedAt.After(last) {
 			last = ended.FinishedAt.Time
 		}

@@ -31,3 +31,28 @@ func TestAnEventIsOneLineOfTheTable(t *testing.T) {
 60s         1       Warning   BackOff     default/café                       back-off
 `, out.String())
 }
+
+// A sidecar is restarted as a regular container is, and counted with those.
+func TestTheTableTellsWhenASidecarWasRestarted(t *testing.T) {
+	now := time.Now()
+	always := corev1.ContainerRestartPolicyAlways
+	pod := corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
+		Spec: corev1.PodSpec{
+			InitContainers: []corev1.Container{{Name: "proxy", RestartPolicy: &always}},
+			Containers:     []corev1.Container{{Name: "app"}},
+		},
+		Status: corev1.PodStatus{
+			Phase: corev1.PodRunning,
+			InitContainerStatuses: []corev1.ContainerStatus{{
+				Name: "proxy", RestartCount: 3, Started: new(true), Ready: true,
+				State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+				LastTerminationState: corev1.ContainerState{
+					Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, FinishedAt: metav1.NewTime(now.Add(-time.Minute))},
+				},
+			}},
+			ContainerStatuses: []corev1.ContainerStatus{{Name: "app", Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}},
+		},
+	}
+	assert.Equal(t, "3 (60s ago)", row(&pod, now)[4])
+}
