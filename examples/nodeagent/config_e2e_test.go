@@ -225,3 +225,20 @@ func readOnlyAllTheWayDown(b *board) {
 		}
 	}
 }
+
+// A pod that is to have no groups of its image runs where the runtime can do without them
+// (KEP-3619); elsewhere it would have them.
+func strictGroups(b *board) {
+	response, err := b.client.Status(b.t.Context(), false)
+	require.NoError(b.t, err)
+	can := response.GetFeatures().GetSupplementalGroupsPolicy()
+	b.t.Logf("containerd says strict groups: %t", can)
+	b.write("pod.yaml", strings.Replace(manifest(smallPod, "strict"), "spec:", "spec:\n  securityContext: {supplementalGroupsPolicy: Strict}", 1))
+	b.start()
+	if can {
+		b.awaitLines(30*time.Second, "strict Running 1/1 0")
+		return
+	}
+	b.awaitLines(30*time.Second, "strict CreateContainerConfigError 0/1 0")
+	assert.Contains(b.t, b.events(), "spec.securityContext.supplementalGroupsPolicy")
+}

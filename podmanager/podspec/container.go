@@ -81,6 +81,9 @@ type ContainerOptions struct {
 	MaskedPaths []string
 	// RecursiveReadOnly says that the runtime can mount recursively read-only.
 	RecursiveReadOnly bool
+	// StrictGroups says that the runtime can do without the groups that the image has
+	// for the user, as the supplementalGroupsPolicy Strict wants it.
+	StrictGroups bool
 }
 
 // Container returns the configuration of a container of the pod: regular,

@@ -47,6 +47,9 @@ func containerSecurity(pod *corev1.Pod, c located, opts ContainerOptions) (*runt
 	if err != nil {
 		return nil, err
 	}
+	if policy == runtimeapi.SupplementalGroupsPolicy_Strict && !opts.StrictGroups {
+		return nil, field.Forbidden(securityPath.Child("supplementalGroupsPolicy"), "the runtime cannot do without the groups of the image")
+	}
 	namespaces, err := containerNamespaces(pod, c, opts)
 	if err != nil {
 		return nil, err

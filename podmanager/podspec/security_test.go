@@ -131,12 +131,18 @@ func TestContainerGroupsAndLabels(t *testing.T) {
 		SupplementalGroupsPolicy: ptr(corev1.SupplementalGroupsPolicyStrict),
 		SELinuxOptions:           &corev1.SELinuxOptions{User: "u", Role: "r", Type: "t", Level: "pod"},
 	}
-	got := security(t, secured(nil, ofPod))
+	strict := func(o *podspec.ContainerOptions) { o.StrictGroups = true }
+	got := security(t, secured(nil, ofPod), strict)
 	assert.Equal(t, []int64{3000, 4000}, got.SupplementalGroups)
 	assert.Equal(t, runtimeapi.SupplementalGroupsPolicy_Strict, got.SupplementalGroupsPolicy)
 	assert.Equal(t, "pod", got.SelinuxOptions.GetLevel())
 	own := &corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Level: "own"}}
-	assert.Equal(t, "own", security(t, secured(own, ofPod)).SelinuxOptions.GetLevel())
+	assert.Equal(t, "own", security(t, secured(own, ofPod), strict).SelinuxOptions.GetLevel())
+
+	pod := secured(nil, ofPod)
+	_, err := podspec.Container(pod, &pod.Spec.Containers[0], options())
+	said := requireReason(t, err, podspec.ReasonContainerConfig)
+	assert.Contains(t, said, "spec.securityContext.supplementalGroupsPolicy", "the runtime would add the groups of the image")
 }
 
 func TestSeccomp(t *testing.T) {

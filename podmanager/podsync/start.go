@@ -69,7 +69,7 @@ func (s *Syncer) containerOptions(
 	if err = s.fetchObjects(ctx, pod, spec, &options); err != nil {
 		return options, err
 	}
-	if options.RecursiveReadOnly, err = s.recursiveReadOnly(ctx, pod, spec); err != nil {
+	if err = s.runtimeFeatures(ctx, pod, spec, &options); err != nil {
 		return options, err
 	}
 	if options.HostsFile, err = s.files.hosts(pod, sandbox.ips, s.cfg.Sandbox.ClusterDomain); err != nil {

@@ -61,3 +61,35 @@ func TestMountsAreReadOnlyAllTheWayDownWhereTheRuntimeCan(t *testing.T) {
 		})
 	}
 }
+
+func TestStrictGroupsAreForRuntimesThatKeepToThem(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		profile critest.Profile
+		policy  corev1.SupplementalGroupsPolicy
+		waiting string
+		asked   bool
+	}{
+		{"strict", critest.Containerd21, corev1.SupplementalGroupsPolicyStrict, "", true},
+		{"strict, and it is not possible", critest.Containerd16, corev1.SupplementalGroupsPolicyStrict, "CreateContainerConfigError", true},
+		{"merged", critest.Containerd16, corev1.SupplementalGroupsPolicyMerge, "", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, critest.Config{Profile: row.profile})
+				pod := podOf("a")
+				pod.Spec.HostNetwork = true // asks for no network
+				pod.Spec.SecurityContext = &corev1.PodSecurityContext{SupplementalGroupsPolicy: &row.policy}
+				_, err := s.syncer().Sync(t.Context(), pod)
+				assert.Equal(t, row.asked, len(s.runtime.Calls("Status")) > 0)
+				if row.waiting == "" {
+					require.NoError(t, err)
+					return
+				}
+				require.ErrorContains(t, err, "spec.securityContext.supplementalGroupsPolicy")
+				assert.Equal(t, row.waiting, s.last().Waiting["a"].Reason)
+				assert.Empty(t, s.runtime.Calls("CreateContainer"))
+			})
+		})
+	}
+}
