@@ -151,6 +151,35 @@ func TestNothingIsRemovedThroughAMount(t *testing.T) {
 	}
 }
 
+// With the propagation Bidirectional, what a runtime mounts inside of a volume for a
+// container is mounted on the host too, and stays: the file for its termination message,
+// those of earlier runs below, and other volumes of the pod.
+func TestWhatOfThePodIsMountedInsideOfItsVolumesIsUnmounted(t *testing.T) {
+	root := mountingRoot(t)
+	m := newManager(root)
+	paths, err := m.Mount(t.Context(), podWith("gone", emptyDir("disk"), emptyDir("other"), memory("memory", "")))
+	require.NoError(t, err)
+	bind := func(source, point string) {
+		require.NoError(t, unix.Mount(source, point, "", unix.MS_BIND, ""))
+	}
+	for _, within := range []string{paths["disk"], paths["memory"]} {
+		message := filepath.Join(within, "log.txt")
+		write(t, message)
+		for _, run := range []string{"0", "1"} {
+			source := filepath.Join(root, "pods/gone/containers/app", run)
+			write(t, source)
+			bind(source, message)
+		}
+	}
+	for _, nested := range []string{"memory", "other"} {
+		point := filepath.Join(paths["disk"], nested)
+		require.NoError(t, os.Mkdir(point, 0o755))
+		bind(paths[nested], point)
+	}
+	require.NoError(t, m.Unmount(t.Context(), "gone"))
+	assert.NoDirExists(t, filepath.Join(root, "pods/gone"))
+}
+
 func TestMemoryVolumeInUseIsLeftForAnotherTry(t *testing.T) {
 	root := mountingRoot(t)
 	m := newManager(root)

@@ -72,7 +72,7 @@ func mountsIn(dir string) ([]mount, error) {
 		if err != nil {
 			return nil, err
 		}
-		mounts[i] = mount{point: info.Mountpoint, rel: rel, source: info.Root, fsType: info.FSType}
+		mounts[i] = mount{point: info.Mountpoint, rel: rel, source: info.Root, fsType: info.FSType, device: [2]int{info.Major, info.Minor}}
 	}
 	return mounts, nil
 }

@@ -21,6 +21,7 @@ type mount struct {
 	// source is the directory, within its file system, that is mounted there.
 	source string
 	fsType string
+	device [2]int // major and minor, which tell file systems apart
 }
 
 // isWhole reports whether a whole file system is mounted, and not a directory of one.
@@ -31,6 +32,20 @@ func (m mount) isWhole() bool { return m.source == "/" }
 func (m mount) isOwn() bool {
 	return m.isWhole() && (m.fsType == tmpfsType || m.fsType == hugetlbfsType) &&
 		filepath.Dir(filepath.Dir(m.rel)) == volumesDir && isOwnKind(filepath.Base(filepath.Dir(m.rel)))
+}
+
+// isEcho reports whether the mount, found inside of a volume, is of something else that
+// is the pod's own: a file or volume in its directory (podDir), or one of its mounts in
+// memory. With the propagation Bidirectional, what a runtime mounts there for a
+// container is mounted on the host too, and stays.
+func (m mount) isEcho(podDir string, mounts []mount) bool {
+	kind, inside, _ := strings.Cut(strings.TrimPrefix(m.rel, volumesDir+"/"), "/")
+	if !isOwnKind(kind) || !strings.Contains(inside, "/") {
+		return false
+	}
+	pod := filepath.Join("/", filepath.Base(filepath.Dir(podDir)), filepath.Base(podDir)) + "/"
+	return strings.Contains(m.source, pod) ||
+		slices.ContainsFunc(mounts, func(own mount) bool { return own.isOwn() && own.device == m.device })
 }
 
 // isOwnKind reports whether the volumes in a directory of this name are this
@@ -67,24 +82,28 @@ func (m *Manager) tearDown(ctx context.Context, uid types.UID) error {
 	return removePod(ctx, root, string(uid))
 }
 
-// unmountOwn unmounts this package's volumes. Anything else that is mounted is an
-// error, and what is below it is not this package's.
+// unmountOwn unmounts this package's volumes, and what of the pod is mounted inside of
+// them. Anything else that is mounted is an error, and what is below it is not this
+// package's.
 func (m *Manager) unmountOwn(uid types.UID) error {
-	mounts, err := mountsIn(m.podDir(uid))
+	dir := m.podDir(uid)
+	mounts, err := mountsIn(dir)
 	if err != nil {
 		return err
 	}
-	var others []mount
+	var own, others []mount
 	var errs []error
 	for _, mount := range mounts {
-		if !mount.isOwn() {
-			others = append(others, mount)
-			errs = append(errs, fmt.Errorf("%s is still mounted", mount.point))
+		if mount.isOwn() || mount.isEcho(dir, mounts) {
+			own = append(own, mount)
+			continue
 		}
+		others = append(others, mount)
+		errs = append(errs, fmt.Errorf("%s is still mounted", mount.point))
 	}
-	for _, own := range slices.Backward(mounts) {
+	for _, own := range slices.Backward(own) {
 		covers := func(other mount) bool { return strings.HasPrefix(own.point+"/", other.point+"/") }
-		if own.isOwn() && !slices.ContainsFunc(others, covers) {
+		if !slices.ContainsFunc(others, covers) {
 			errs = append(errs, unmount(own.point))
 		}
 	}

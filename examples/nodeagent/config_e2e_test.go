@@ -242,3 +242,38 @@ func strictGroups(b *board) {
 	b.awaitLines(30*time.Second, "strict CreateContainerConfigError 0/1 0")
 	assert.Contains(b.t, b.events(), "spec.securityContext.supplementalGroupsPolicy")
 }
+
+const sharingManifest = `
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, uid: uid-NAME}
+spec:
+  restartPolicy: Never
+  volumes: [{name: shared, emptyDir: {}}, {name: memory, emptyDir: {medium: Memory}}, {name: disk, emptyDir: {}}]
+  containers:
+    - name: app
+      image: IMAGE
+      command: [sh, -c, 'echo bye > /shared/message']
+      terminationMessagePath: /shared/message
+      securityContext: {privileged: true}
+      volumeMounts:
+        - {name: shared, mountPath: /shared, mountPropagation: Bidirectional}
+        - {name: memory, mountPath: /shared/memory}
+        - {name: disk, mountPath: /shared/disk}
+`
+
+// What a runtime mounts inside of a volume with the propagation Bidirectional shows on the
+// host, where mounts are shared as systemd has them, and outlives the container.
+func sharedVolume(b *board) {
+	root := b.path("root")
+	require.NoError(b.t, os.Mkdir(root, 0o755))
+	require.NoError(b.t, unix.Mount(root, root, "", unix.MS_BIND, ""))
+	b.t.Cleanup(func() { assert.NoError(b.t, unix.Unmount(root, unix.MNT_DETACH)) })
+	require.NoError(b.t, unix.Mount("", root, "", unix.MS_SHARED, ""))
+	b.write("pod.yaml", manifest(sharingManifest, "sharing"))
+	b.start()
+	b.awaitLines(30*time.Second, "sharing Completed 0/1 0")
+	assert.Equal(b.t, "bye\n", b.pods()[0].Status.ContainerStatuses[0].State.Terminated.Message)
+	b.remove("pod.yaml")
+	b.awaitLines(20 * time.Second)
+}

@@ -65,6 +65,7 @@ func TestE2E(t *testing.T) {
 				{"ConfigMaps and Secrets reach containers, and their changes at once", configuredPod},
 				{"a read-only mount is so all the way down where the runtime can", readOnlyAllTheWayDown},
 				{"groups are strictly the pod's where the runtime can, and else it does not run", strictGroups},
+				{"what is mounted into a volume that is shared with the host goes with the pod", sharedVolume},
 				{"a power cut without the network brings all back, with what it needs", powerCut},
 				{"containers start and stop in their order, with their hooks", orderOfLife},
 				{"what containers leave to say is in the status", farewells},
