@@ -99,7 +99,9 @@ type PodStatusReporter interface {
 	// that the upstream has it. A pod that the upstream no longer knows under this
 	// UID is no error. A status may come again after a restart, and once more when
 	// the upstream delivers the pod with another status than the one it took; an
-	// upstream that keeps no statuses delivers pods without.
+	// upstream that keeps no statuses delivers pods without. Of a pod that is delivered
+	// with a deletionTimestamp, one with a deletionTimestamp and the phase Succeeded or
+	// Failed says that nothing is left on the node: it is the time to let go of the pod.
 	ReportPodStatus(ctx context.Context, pod *corev1.Pod) error
 }
 

@@ -39,7 +39,8 @@
 // pod may still run. Restart counts never fall and the last termination is not
 // forgotten when the runtime forgets it. Every container of the spec has
 // exactly one status. Only the newest status of a pod is handed on, in the
-// order of change, from one goroutine; an idle node causes no call at all.
+// order of change, from one goroutine; an idle node causes no call at all. That
+// nothing is left of a pod which upstream deletes is handed on, too.
 // Events take memory up to a fixed size, whatever happens how often.
 //
 // # What it does not do

@@ -414,6 +414,65 @@ func TestRemovedPodIsForgotten(t *testing.T) {
 	})
 }
 
+// Upstream keeps a pod that it deletes until it hears that nothing is left of it.
+func TestTheLastWordOnADeletedPodIsHandedOn(t *testing.T) {
+	deleted := podNamed("a")
+	deleted.DeletionTimestamp = &metav1.Time{Time: now}
+	for name, row := range map[string]struct {
+		happens func(m *statusmgr.Manager, u *fakeUpdater)
+		want    []string
+	}{
+		"that was not handed on": {func(m *statusmgr.Manager, _ *fakeUpdater) { m.Set(deleted, saying("end")) }, []string{"a:end"}},
+		"that was, before it was deleted": {func(m *statusmgr.Manager, _ *fakeUpdater) {
+			m.Set(podNamed("a"), saying("end"))
+			synctest.Wait()
+			m.Set(deleted, saying("end"))
+		}, []string{"a:end", "a:end"}},
+		"that is not taken": {func(m *statusmgr.Manager, u *fakeUpdater) {
+			u.answer(func(context.Context, *corev1.Pod) error { return errors.New("offline") })
+			m.Set(deleted, saying("end"))
+			synctest.Wait()
+			time.AfterFunc(15*time.Second, func() { u.answer(nil) })
+		}, []string{"a:end", "a:end", "a:end", "a:end"}},
+		"that is under way": {func(m *statusmgr.Manager, u *fakeUpdater) {
+			u.answer(func(context.Context, *corev1.Pod) error { time.Sleep(time.Second); return nil })
+			m.Set(deleted, saying("ending"))
+			synctest.Wait()
+			m.Set(deleted, saying("end"))
+		}, []string{"a:ending", "a:end"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inRun(t, statusmgr.Config{}, func(m *statusmgr.Manager, u *fakeUpdater) {
+				row.happens(m, u)
+				m.Remove("uid-a")
+				m.Remove("uid-a")
+				m.SetHealth("uid-a", "app-0", statusmgr.Health{})
+				_, found := m.Get("uid-a")
+				assert.False(t, found)
+				assert.Empty(t, m.Pods())
+				time.Sleep(time.Minute)
+				assert.Equal(t, row.want, u.told())
+				assert.NotNil(t, u.calls[len(u.calls)-1].DeletionTimestamp)
+			})
+		})
+	}
+}
+
+func TestTheNextLifeIsHandedOnInsteadOfTheEndOfTheLast(t *testing.T) {
+	inRun(t, statusmgr.Config{}, func(m *statusmgr.Manager, u *fakeUpdater) {
+		u.answer(func(context.Context, *corev1.Pod) error { return errors.New("offline") })
+		deleted := podNamed("a")
+		deleted.DeletionTimestamp = &metav1.Time{Time: now}
+		m.Set(deleted, corev1.PodStatus{Phase: corev1.PodSucceeded})
+		m.Remove("uid-a")
+		synctest.Wait()
+		u.answer(nil)
+		m.Set(podNamed("a"), saying("anew"))
+		time.Sleep(time.Minute)
+		assert.Equal(t, []string{"a:", "a:anew"}, u.told())
+	})
+}
+
 func TestOnChangeIsToldEachChange(t *testing.T) {
 	var seen []string
 	message := func(pod *corev1.Pod) string {

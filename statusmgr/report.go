@@ -112,6 +112,9 @@ func (m *Manager) settle(e *entry, failed bool) (again bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	again, e.failed = e.failed, failed
+	if uid := e.pod.UID; e.removed && !e.due && !failed && m.entries[uid] == e {
+		delete(m.entries, uid)
+	}
 	return again
 }
 

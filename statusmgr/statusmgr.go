@@ -61,6 +61,8 @@ type entry struct {
 	delivery
 	// pod is replaced, never changed.
 	pod *corev1.Pod
+	// removed: it is there to be handed on only.
+	removed bool
 }
 
 // New returns a Manager without pods. Nothing is handed on before Run. Without an
@@ -123,8 +125,8 @@ func (m *Manager) Set(pod *corev1.Pod, status corev1.PodStatus) {
 func (m *Manager) store(next *corev1.Pod) (previous *corev1.Pod, changed bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e, ok := m.entries[next.UID]
-	if !ok {
+	e := m.entry(next.UID)
+	if e == nil {
 		e = &entry{}
 		m.entries[next.UID] = e
 	} else {
@@ -174,8 +176,8 @@ func (m *Manager) SetHealth(uid types.UID, containerID string, health Health) {
 func (m *Manager) storeHealth(uid types.UID, containerID string, health Health) (previous, next *corev1.Pod) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e, ok := m.entries[uid]
-	if !ok {
+	e := m.entry(uid)
+	if e == nil {
 		return nil, nil
 	}
 	if c := probed(e.pod, containerID); c == nil || health.shown(c) {
@@ -191,8 +193,8 @@ func (m *Manager) storeHealth(uid types.UID, containerID string, health Health) 
 func (m *Manager) Get(uid types.UID) (corev1.PodStatus, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e, ok := m.entries[uid]
-	if !ok {
+	e := m.entry(uid)
+	if e == nil {
 		return corev1.PodStatus{}, false
 	}
 	return *e.pod.Status.DeepCopy(), true
@@ -204,7 +206,9 @@ func (m *Manager) Pods() []*corev1.Pod {
 	m.mu.Lock()
 	pods := make([]*corev1.Pod, 0, len(m.entries))
 	for _, e := range m.entries {
-		pods = append(pods, e.pod.DeepCopy())
+		if !e.removed {
+			pods = append(pods, e.pod.DeepCopy())
+		}
 	}
 	m.mu.Unlock()
 	slices.SortFunc(pods, func(a, b *corev1.Pod) int {
@@ -213,19 +217,41 @@ func (m *Manager) Pods() []*corev1.Pod {
 	return pods
 }
 
-// Remove forgets the pod, with what has not been handed on yet: it is for when
-// upstream has no such pod any more. It does not block and is idempotent.
+// Remove forgets the pod: it is for when nothing is left of it. If it was last set
+// with a deletionTimestamp, its status is handed on once more, changed or not, until
+// the Updater takes it: upstream waits for that to let go of the pod. Else what was
+// not handed on yet is dropped, as upstream has no such pod any more. It does not
+// block and is idempotent.
 func (m *Manager) Remove(uid types.UID) {
-	m.mu.Lock()
-	var last *corev1.Pod
-	if e, ok := m.entries[uid]; ok {
-		last = e.pod
-		delete(m.entries, uid)
-	}
-	m.mu.Unlock()
-	if last != nil {
+	if last := m.remove(uid); last != nil {
+		notify(m.wake)
 		m.changed(last, nil)
 	}
+}
+
+// remove returns the pod as it was kept last, nil if it was not.
+func (m *Manager) remove(uid types.UID) *corev1.Pod {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.entry(uid)
+	if e == nil {
+		return nil
+	}
+	if e.removed = true; e.pod.DeletionTimestamp != nil {
+		m.keep(e, e.pod)
+	} else {
+		delete(m.entries, uid)
+	}
+	return e.pod
+}
+
+// entry returns that of the pod, nil if there is none. m.mu is held.
+func (m *Manager) entry(uid types.UID) *entry {
+	e := m.entries[uid]
+	if e == nil || e.removed {
+		return nil
+	}
+	return e
 }
 
 func (m *Manager) changed(previous, current *corev1.Pod) {

@@ -186,6 +186,54 @@ func TestAPodThatLeavesTheUpstreamStopsWithinItsGraceAndLeavesNothing(t *testing
 	})
 }
 
+// hearingCloud is a cloud that is told how its pods are.
+type hearingCloud struct {
+	*cloud
+	said chan *corev1.Pod
+}
+
+func (c *hearingCloud) ReportPodStatus(_ context.Context, pod *corev1.Pod) error {
+	c.said <- pod
+	return nil
+}
+
+// A control plane that deletes a pod lets go of it when it has heard of its end.
+func TestTheUpstreamHearsThatNothingIsLeftOfAPodThatItDeletes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		policy corev1.RestartPolicy
+		run    critest.Run
+		after  time.Duration
+		want   corev1.PodPhase
+	}{
+		"that runs":                    {corev1.RestartPolicyAlways, critest.Run{Term: critest.Term{After: time.Second}}, 10 * time.Second, corev1.PodSucceeded},
+		"that fails as it is told":     {corev1.RestartPolicyNever, critest.Run{Term: critest.Term{ExitCode: 1}}, 10 * time.Second, corev1.PodFailed},
+		"that has ended":               {corev1.RestartPolicyNever, critest.Run{Duration: time.Second}, 10 * time.Second, corev1.PodSucceeded},
+		"that was ended by its policy": {corev1.RestartPolicyNever, critest.Run{Duration: time.Second, ExitCode: 1}, time.Hour, corev1.PodFailed},
+		"that has not begun":           {corev1.RestartPolicyAlways, critest.Run{}, 0, corev1.PodFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pod := podNamed("web", tc.policy, "app")
+				up := &hearingCloud{newCloud(pod), make(chan *corev1.Pod, 100)}
+				a := newNode(t, critest.Config{Scripts: []critest.Script{{Runs: []critest.Run{tc.run}}}}).start(up)
+				time.Sleep(tc.after)
+				pod = pod.DeepCopy()
+				pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = new(metav1.Now()), new(int64(5))
+				up.set(pod)
+				time.Sleep(time.Minute)
+				require.Empty(t, a.table())
+				var last *corev1.Pod
+				for len(up.said) > 0 {
+					last = <-up.said
+				}
+				require.NotNil(t, last)
+				assert.NotNil(t, last.DeletionTimestamp)
+				assert.Equal(t, tc.want, last.Status.Phase)
+			})
+		})
+	}
+}
+
 func TestASameNamePodStartsOnlyWhenTheOldOneIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, critest.Config{Scripts: []critest.Script{{Runs: []critest.Run{{Term: critest.Term{After: 5 * time.Second}}}}}})

@@ -162,8 +162,12 @@ func (a *agent) onNodeEvent(pod *corev1.Pod, eventType, reason, message string) 
 // removed reports whether nothing of the pod runs or will.
 func (a *agent) removed(uid types.UID) bool { return !a.pods.Known(uid) }
 
-// onRemoved forgets a pod of which nothing is left.
+// onRemoved forgets a pod of which nothing is left. An upstream that has deleted it and
+// not left it out is told, by its last status.
 func (a *agent) onRemoved(pod *corev1.Pod) {
+	if status, known := a.statuses.Get(pod.UID); known {
+		a.statuses.Set(pod, status)
+	}
 	a.statuses.Remove(pod.UID)
 	a.garbage.Changed(pod.UID)
 	if err := a.store.Release(context.Background(), pod.UID); err != nil {
