@@ -234,6 +234,35 @@ func TestTheUpstreamHearsThatNothingIsLeftOfAPodThatItDeletes(t *testing.T) {
 	}
 }
 
+// Its manifest has the same UID.
+func TestAJobThatIsTakenAwayAndPutBackIsDoneAgain(t *testing.T) {
+	for name, tc := range map[string]struct{ runs, away time.Duration }{
+		"while it ends":          {time.Hour, time.Second},
+		"as soon as it is gone":  {time.Second, time.Millisecond},
+		"when nothing is left":   {time.Second, time.Minute},
+		"when nothing is to end": {time.Hour, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				run := critest.Run{Duration: tc.runs, Term: critest.Term{After: 3 * time.Second}}
+				n := newNode(t, critest.Config{Scripts: []critest.Script{{Runs: []critest.Run{run, {Duration: 30 * time.Second}}}}})
+				job := podNamed("job", corev1.RestartPolicyNever, "app")
+				up := newCloud(job)
+				a := n.start(up)
+				time.Sleep(10 * time.Second)
+				up.set()
+				time.Sleep(tc.away)
+				up.set(job)
+				time.Sleep(10 * time.Second)
+				assert.Equal(t, corev1.PodRunning, a.status(job.UID).Phase)
+				time.Sleep(30 * time.Second)
+				assert.Equal(t, corev1.PodSucceeded, a.status(job.UID).Phase)
+				assert.Equal(t, 2, n.runtime.Count("StartContainer"))
+			})
+		})
+	}
+}
+
 func TestASameNamePodStartsOnlyWhenTheOldOneIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, critest.Config{Scripts: []critest.Script{{Runs: []critest.Run{{Term: critest.Term{After: 5 * time.Second}}}}}})

@@ -29,10 +29,10 @@
 // started again goes on where the old one stopped, restarts nothing that runs
 // and starts nothing twice. Containers of a pod run on while no agent runs.
 //
-// It does not run probes: Rooms.Health tells what they found. But for a restart rule
-// it removes no container that was ever started: earlier ones stay, those of a
-// replaced sandbox too, so that restarts are counted on, and collecting them as
-// garbage is package gc's work.
+// It does not run probes: Rooms.Health tells what they found. But for a restart rule,
+// and for a pod that comes back under its UID, it removes no container that was ever
+// started: earlier ones stay, those of a replaced sandbox too, so that restarts are
+// counted on, and collecting them as garbage is package gc's work.
 //
 // It differs from the kubelet on purpose in two things. An orphan gets the grace period
 // and the preStop hook that its annotations tell of, else 30 seconds, not one: nobody

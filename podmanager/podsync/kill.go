@@ -57,7 +57,7 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 	}
 	s.publishEnd(pod, state, rec, true)
 	s.rooms.Images.Forget(pod.UID)
-	s.forget(pod.UID)
+	s.forget(pod)
 	return nil
 }
 

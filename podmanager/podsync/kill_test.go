@@ -265,6 +265,50 @@ func TestAPodThatHasEndedKeepsItsContainersForTheirLogs(t *testing.T) {
 	})
 }
 
+// A manifest that is put back has its old UID, and its job is to be done once more.
+func TestAPodThatComesBackAfterItsEndRunsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{})
+		pod, syncer := podOf("a"), s.syncer()
+		pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+		_, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		require.NoError(t, syncer.Kill(t.Context(), pod, time.Second))
+		_, err = syncer.List(t.Context())
+		require.NoError(t, err)
+		s.changes()
+
+		result, err := syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.False(t, result.Finished)
+		assert.Equal(t, "RemoveContainer web/a; StopPodSandbox web; RunPodSandbox web; PullImage a; CreateContainer web/a; StartContainer web/a", s.changes())
+		require.NoError(t, s.runtime.Exit(s.runtime.ContainerID("web", "a"), 0))
+		result, err = syncer.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.True(t, result.Finished)
+		assert.Empty(t, s.changes(), "once")
+	})
+}
+
+func TestAnOrphanThatTurnsOutToBeWantedGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, critest.Config{Scripts: []critest.Script{{Container: "a", Runs: []critest.Run{{Duration: time.Second}}}}})
+		pod := podOf("a", "b")
+		pod.Spec.RestartPolicy = corev1.RestartPolicyOnFailure
+		_, err := s.syncer().Sync(t.Context(), pod)
+		require.NoError(t, err)
+		time.Sleep(2 * time.Second)
+		next := s.syncer()
+		orphans, err := next.List(t.Context())
+		require.NoError(t, err)
+		require.Len(t, orphans, 1)
+		require.NoError(t, next.Kill(t.Context(), orphans[0], time.Second))
+		_, err = next.Sync(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Len(t, s.state(pod).ContainersNamed("a"), 1, "it had done its work")
+	})
+}
+
 func TestAGracePeriodOfMoreThanCanBeToldIsTheLongest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, critest.Config{Scripts: []critest.Script{{Runs: []critest.Run{{Term: critest.Term{After: time.Hour}}}}}})

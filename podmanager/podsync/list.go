@@ -3,11 +3,13 @@ package podsync
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/edged-project/edged/cri"
 )
@@ -28,6 +30,7 @@ func (s *Syncer) List(ctx context.Context) ([]*corev1.Pod, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list pods: %w", err)
 	}
+	s.forgetOver(states, acted)
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	var pods []*corev1.Pod
@@ -37,6 +40,16 @@ func (s *Syncer) List(ctx context.Context) ([]*corev1.Pod, error) {
 		}
 	}
 	return pods, nil
+}
+
+// forgetOver drops from what is over all that the runtime has nothing of, unless it was
+// acted upon since that was listed.
+func (s *Syncer) forgetOver(listed []*cri.PodState, acted time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.over, func(uid types.UID, _ bool) bool {
+		return s.acted.Equal(acted) && !slices.ContainsFunc(listed, func(state *cri.PodState) bool { return state.UID == uid })
+	})
 }
 
 // look reports whether anything of a listed pod runs. Of a pod that is listed and

@@ -247,7 +247,10 @@ type Syncer struct {
 	// condemned are the pods that were condemned since they were last looked at.
 	condemned map[types.UID]Failure
 	allocated map[types.UID]allocation
-	acted     time.Time // the newest of the records', kept when they go
+	// over are the pods, no orphans, that were killed and of which the runtime may have
+	// something.
+	over  map[types.UID]bool
+	acted time.Time // the newest of the records', kept when they go
 }
 
 var (
@@ -296,6 +299,7 @@ func New(rooms Rooms, cfg Config) *Syncer {
 		starts:     make(chan struct{}, cfg.MaxStarts),
 		allocating: make(chan struct{}, 1),
 		records:    map[types.UID]*record{}, condemned: map[types.UID]Failure{}, allocated: map[types.UID]allocation{},
+		over: map[types.UID]bool{},
 	}
 	s.parts, _ = rooms.Volumes.(SubPaths)
 	s.groups, _ = rooms.Volumes.(VolumeGroups)
@@ -348,12 +352,13 @@ func has(state *cri.PodState, id string) bool {
 	return slices.ContainsFunc(state.Containers, func(c *cri.Container) bool { return c.GetId() == id })
 }
 
-func (s *Syncer) forget(uid types.UID) {
+func (s *Syncer) forget(pod *corev1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.records, uid)
-	delete(s.condemned, uid)
-	delete(s.allocated, uid)
+	delete(s.records, pod.UID)
+	delete(s.condemned, pod.UID)
+	delete(s.allocated, pod.UID)
+	s.over[pod.UID] = s.over[pod.UID] || !isSkeleton(pod)
 }
 
 // done notes that the pod was acted upon, and asks for a look at the outcome.

@@ -35,6 +35,9 @@ func (s *Syncer) Sync(ctx context.Context, pod *corev1.Pod) (podmanager.Result, 
 		s.logger.Debug("pod is left alone, as nobody knows what runs", podFields(pod, zap.Error(err))...)
 		return podmanager.Result{RetryAt: time.Now().Add(blindRetry)}, nil
 	}
+	if state, err = s.bury(ctx, pod, state, rec); err != nil {
+		return podmanager.Result{}, err
+	}
 	rec.dropGone(state)
 	s.linkLogs(pod, state, rec)
 	now := time.Now()
@@ -97,6 +100,32 @@ func outcome(todo actions, err error) (podmanager.Result, error) {
 		err = nil
 	}
 	return podmanager.Result{RetryAt: retryAt}, err
+}
+
+// bury removes the containers of a life of the pod that is over, and returns what is
+// left: how they ended says nothing of the next, which has the same UID when a manifest
+// was put back. An orphan that turns out to be wanted goes on, and what an agent before
+// this one has killed is not known as such.
+func (s *Syncer) bury(ctx context.Context, pod *corev1.Pod, state *cri.PodState, rec *record) (*cri.PodState, error) {
+	s.mu.Lock()
+	over := s.over[pod.UID]
+	s.mu.Unlock()
+	if over && len(state.Containers) > 0 {
+		for _, c := range state.Containers {
+			if err := s.remove(ctx, pod, c); err != nil {
+				return nil, err
+			}
+		}
+		s.done(pod, rec)
+		var err error
+		if state, err = s.rooms.Observer.State(ctx, pod.UID, rec.acted); err != nil {
+			return nil, fmt.Errorf("observe pod: %w", err)
+		}
+	}
+	s.mu.Lock()
+	delete(s.over, pod.UID)
+	s.mu.Unlock()
+	return state, nil
 }
 
 // keep keeps what a pod has of which nothing else is to be done: the content of its
