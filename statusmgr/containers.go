@@ -28,11 +28,20 @@ func (g *generator) containerStatuses(containers []container, previous []corev1.
 	for _, c := range containers {
 		before := statusOf(previous, c.Name)
 		status := g.containerStatus(c, before)
+		if status.ContainerID == "" && g.mayBeMade(c) {
+			status.AllocatedResources, status.Resources = c.Resources.Requests.DeepCopy(), c.Resources.DeepCopy()
+		}
 		g.applyWaiting(c, &status)
 		g.setReadiness(c, &status, before)
 		statuses = append(statuses, status)
 	}
 	return statuses
+}
+
+// mayBeMade reports whether the node has set aside something for a container that was
+// never made: what its spec asks for may be another by the time that an agent makes it.
+func (g *generator) mayBeMade(c container) bool {
+	return c.role != ephemeral && g.State != nil && !terminal(g.previous.Phase)
 }
 
 // containerStatus is the status as it follows from the runtime's containers of

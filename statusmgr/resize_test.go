@@ -56,3 +56,25 @@ func TestResourcesAreThoseSetAside(t *testing.T) {
 	in.Resize = statusmgr.Resize{}
 	assert.Equal(t, map[string]string{"cpu": "2"}, texts(container(statusmgr.Generate(in), "app").AllocatedResources))
 }
+
+// The next agent is to know what it may start a container with.
+func TestWhatIsSetAsideIsToldOfAContainerThatIsNotMadeYet(t *testing.T) {
+	pod := newPod(always, "app")
+	pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: list("cpu", "2"), Limits: list("memory", "2Gi")}
+	in := input(pod, observed())
+	in.Resize = statusmgr.Resize{Allocated: pod.DeepCopy(), Reason: "Deferred"}
+	in.Resize.Allocated.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: list("cpu", "1"), Limits: list("memory", "1Gi")}
+	status := statusmgr.Generate(in)
+	c := container(status, "app")
+	assert.Equal(t, map[string]string{"cpu": "1"}, texts(c.AllocatedResources))
+	assert.Equal(t, map[string]string{"cpu": "1"}, texts(c.Resources.Requests))
+	assert.Equal(t, map[string]string{"memory": "1Gi"}, texts(c.Resources.Limits))
+
+	in.Resize = statusmgr.Resize{}
+	assert.Equal(t, map[string]string{"cpu": "2"}, texts(container(then(status, in), "app").AllocatedResources))
+
+	rejected := statusmgr.Generate(statusmgr.Input{Pod: pod, Failure: &statusmgr.Failure{Reason: "OutOfcpu"}, Now: now})
+	assert.Nil(t, container(rejected, "app").Resources)
+	in.Finished = true
+	assert.Nil(t, container(then(rejected, in), "app").AllocatedResources)
+}

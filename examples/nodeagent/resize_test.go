@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,5 +83,28 @@ func TestAResizeWaitsForRoomAlsoAcrossAgents(t *testing.T) {
 		expect("granted for good", "", 600)
 		assert.Empty(t, n.runtime.Calls().Changes())
 		assert.Equal(t, "late Running 1/1 0\nsmall Running 1/1 0", a.table())
+	})
+}
+
+func TestAResizeThatIsRefusedStaysSoBeforeTheFirstStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, all := newNode(t, critest.Config{}), int64(runtime.NumCPU())*1000
+		large := asking(podNamed("large", corev1.RestartPolicyAlways, "app"), all-500)
+		small := asking(podNamed("small", corev1.RestartPolicyAlways, "slow"), 200)
+		n.runtime.Inject(critest.Fault{Method: "PullImage", Match: func(c critest.Call) bool { return strings.Contains(c.Image, "slow") }, Err: errors.New("no network")})
+		up := newCloud(large, small)
+		a := n.start(up)
+		time.Sleep(5 * time.Second)
+		small = asking(small, 600)
+		up.set(large, small)
+		for _, agent := range []string{"this one", "the next", "the one after"} {
+			time.Sleep(20 * time.Second)
+			why, milli := a.resizing(small)
+			assert.Equal(t, "Deferred", why, agent)
+			assert.EqualValues(t, 200, milli, agent)
+			a.stop()
+			small = asking(small, 700)
+			a = n.start(newCloud(large, small))
+		}
 	})
 }

@@ -48,8 +48,8 @@ func allocationOf(pod *corev1.Pod) allocation {
 
 // remembered is the allocation that the status tells of, which outlives the agent:
 // what is requested, and the limits in effect. A container that it does not tell of
-// has what its spec asks for: one that was never made, and one that was made so
-// shortly before the agent died that its status was not stored.
+// has what its spec asks for: that of a pod which was admitted so shortly before the
+// agent died that its status was not stored.
 func remembered(status corev1.PodStatus) allocation {
 	allocated := allocation{}
 	for _, statuses := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses} {
