@@ -54,8 +54,11 @@ func (c *Client) pods() ([]*corev1.Pod, error) {
 }
 
 // Release forgets what is stored of a pod that has been deleted and is gone from
-// the node, without waiting for the upstream's next set. The wiring calls it when
-// podmanager is done with a deleted pod. It is idempotent.
+// the node, without waiting for the upstream's next set. It is idempotent.
+//
+// It is not for pods whose upstream takes statuses (PodStatusReporter): how such a pod
+// ended is stored with it, and may not have been told yet. Delivered once more, the pod
+// would end as one of which nothing is known.
 //
 // A pod that the upstream still wants is kept: it is stored and has no deletion
 // timestamp, so it came back (a manifest that was put back has its old UID), and

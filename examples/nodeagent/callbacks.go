@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -163,16 +161,13 @@ func (a *agent) onNodeEvent(pod *corev1.Pod, eventType, reason, message string) 
 func (a *agent) removed(uid types.UID) bool { return !a.pods.Known(uid) }
 
 // onRemoved forgets a pod of which nothing is left. An upstream that has deleted it and
-// not left it out is told, by its last status.
+// not left it out is told, by its last status; the store keeps that until it does.
 func (a *agent) onRemoved(pod *corev1.Pod) {
 	if status, known := a.statuses.Get(pod.UID); known {
 		a.statuses.Set(pod, status)
 	}
 	a.statuses.Remove(pod.UID)
 	a.garbage.Changed(pod.UID)
-	if err := a.store.Release(context.Background(), pod.UID); err != nil {
-		a.logger.Warn("pod stays in the store", zap.String("uid", string(pod.UID)), zap.Error(err))
-	}
 }
 
 // admit asks whether the node has what a new pod wants.

@@ -184,3 +184,49 @@ func TestPullSecretsComeFromTheStore(t *testing.T) {
 		assert.Equal(t, []string{"me"}, users)
 	})
 }
+
+// How a pod ended that the upstream deletes is told when the network is back, however
+// long that takes and though nothing of the pod is left by then.
+func TestHowADeletedPodEndedIsToldWhenTheNetworkIsBack(t *testing.T) {
+	for name, restarts := range map[string]bool{"by the same agent": false, "by the next agent": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t, critest.Config{Scripts: []critest.Script{{Runs: []critest.Run{{Term: critest.Term{After: 3 * time.Second}}}}}})
+				var said []corev1.ContainerState
+				up := &fickleCloud{changed: make(chan struct{}, 1)}
+				up.reported = func(pod *corev1.Pod) {
+					if !up.isCut() && len(pod.Status.ContainerStatuses) > 0 {
+						said = append(said, pod.Status.ContainerStatuses[0].State)
+					}
+				}
+				job := podNamed("job", corev1.RestartPolicyNever, "app")
+				up.set([]*corev1.Pod{job})
+				a := n.start(up)
+				time.Sleep(10 * time.Second)
+				job = job.DeepCopy()
+				job.Status = a.status(job.UID) // as it was told
+				job.DeletionTimestamp, job.DeletionGracePeriodSeconds = new(metav1.Now()), new(int64(30))
+				up.set([]*corev1.Pod{job})
+				time.Sleep(time.Second)
+				up.setCut(true)
+				time.Sleep(10 * time.Minute)
+				require.Empty(t, a.table())
+				if restarts {
+					a.stop()
+					a = n.start(up)
+					time.Sleep(time.Minute)
+				}
+				up.setCut(false)
+				time.Sleep(10 * time.Minute)
+				a.stop()
+				require.NotEmpty(t, said)
+				for _, state := range said {
+					if state.Terminated != nil {
+						assert.Zero(t, state.Terminated.ExitCode)
+					}
+				}
+				assert.NotNil(t, said[len(said)-1].Terminated)
+			})
+		})
+	}
+}
