@@ -32,12 +32,14 @@ func (m *reminder) check(set storedSet) error {
 		return nil
 	}
 	maps.DeleteFunc(m.reminded, func(uid types.UID, _ said) bool { _, ok := set[uid]; return !ok })
+	// Before the store is read: what does not wait any more must be in what is read.
+	told := maps.Clone(set)
+	maps.DeleteFunc(told, func(uid types.UID, p storedPod) bool {
+		return !p.hasStatus || c.outbox.has(topic{reportStatus, string(uid)})
+	})
 	var lost []*corev1.Pod
 	err := c.store.View(func(r store.Reader) error {
-		for uid, p := range set {
-			if !p.hasStatus || c.outbox.has(topic{reportStatus, string(uid)}) {
-				continue
-			}
+		for uid, p := range told {
 			if pod := m.lost(r, uid, p.status); pod != nil {
 				lost = append(lost, pod)
 			}
