@@ -28,8 +28,9 @@ type ledger struct {
 	runs      map[string]*instance              // by container ID
 	sandboxes map[string]*runtimeapi.PodSandbox // by ID
 	reported  *promises
-	exempted  []types.UID // have lived before: their counts may begin anew
-	awayUntil time.Time   // the runtime tells of no ends before
+	exempted  []types.UID       // have lived before: their counts may begin anew
+	started   map[types.UID]int // containers
+	awayUntil time.Time         // the runtime tells of no ends before
 	fate      critest.Delivery
 	fates     int // events that it still hits
 	said      []line
@@ -159,6 +160,7 @@ func (l *ledger) note(status *runtimeapi.ContainerStatus, sandbox string, pod *r
 // checkStart holds a start against all that is promised. l.mu is held.
 func (l *ledger) checkStart(id string) {
 	next := l.runs[id]
+	l.started[next.uid]++
 	var last *instance
 	for otherID, other := range l.runs {
 		if otherID == id || other.pod != next.pod {
@@ -382,6 +384,13 @@ func (l *ledger) hold(m *promises, pod *corev1.Pod) {
 	}
 }
 
+// starts is how many containers of the pod were started.
+func (l *ledger) starts(uid types.UID) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.started[uid]
+}
+
 func (l *ledger) exempt(uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -393,6 +402,15 @@ func (l *ledger) amnesia() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reported = newPromises()
+}
+
+// forgive is for when the agent is killed, and what waited to be sent when it last wrote
+// its store is sent once more; and for an upstream that ends a pod, which counts as it
+// knows the pod.
+func (l *ledger) forgive() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.reported.restarts)
 }
 
 // phases is a status in one line: "Running a:Running/2 b:CrashLoopBackOff/5".

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -27,8 +28,10 @@ import (
 //   - never does a container start again whose restart policy forbids it, nor
 //     anything of a pod that was reported to have ended;
 //   - a terminal phase is never left and a restart count never falls;
-//   - in the end what is deleted is gone, and what is desired runs, has ended or
-//     is in back-off.
+//   - never does the agent set aside more than the node has;
+//   - in the end what is deleted is gone, which the upstream has heard, and what is
+//     desired runs, has ended or is in back-off, and is ready only if its gate is open;
+//   - what is put back after its end runs again.
 //
 // The ledger (below) learns of each start in the moment it happens.
 // After a failure the trace has what happened (==), what the agent did and reported,
@@ -53,6 +56,7 @@ func TestEverySchedule(t *testing.T) {
 // history is all that is drawn about one run.
 type history struct {
 	Profile critest.Profile
+	Keeps   bool // the upstream keeps statuses
 	Pods    []podLife
 	Steps   []step
 }
@@ -62,6 +66,8 @@ type podLife struct {
 	Name       string
 	Policy     corev1.RestartPolicy
 	Grace      int64
+	CPU        int64 // in quarters of what the node has
+	Gate       bool  // its readiness depends on the upstream
 	Containers []containerLife
 }
 
@@ -120,6 +126,8 @@ func histories() *rapid.Generator[history] {
 		p := podLife{
 			Policy: rapid.SampledFrom([]corev1.RestartPolicy{corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}).Draw(t, "policy"),
 			Grace:  rapid.SampledFrom([]int64{1, 3, 10}).Draw(t, "grace"),
+			CPU:    rapid.Int64Range(0, 3).Draw(t, "CPU"),
+			Gate:   rapid.Bool().Draw(t, "gate"),
 		}
 		regular := rapid.IntRange(1, 3).Draw(t, "containers")
 		early := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"i1", "i2", "s1"}), 0, 2, rapid.ID[string]).Draw(t, "init containers")
@@ -150,6 +158,7 @@ func histories() *rapid.Generator[history] {
 	return rapid.Custom(func(t *rapid.T) history {
 		h := history{
 			Profile: rapid.SampledFrom([]critest.Profile{critest.Newest, critest.Containerd21, critest.Containerd16}).Draw(t, "profile"),
+			Keeps:   rapid.Bool().Draw(t, "keeps"),
 			Pods:    rapid.SliceOfN(pods, 1, 2).Draw(t, "pods"),
 			Steps:   rapid.SliceOfN(steps, 1, 16).Draw(t, "steps"),
 		}
@@ -183,6 +192,12 @@ func (p podLife) object() *corev1.Pod {
 			pod.Spec.Containers = append(pod.Spec.Containers, spec)
 		}
 	}
+	if p.CPU > 0 {
+		pod = asking(pod, p.CPU*int64(runtime.NumCPU())*250)
+	}
+	if p.Gate {
+		pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: gateType}}
+	}
 	if errs := podspec.Complete(pod); len(errs) > 0 {
 		panic(errs.ToAggregate())
 	}
@@ -202,5 +217,5 @@ func (p podLife) String() string {
 		}
 		parts = append(parts, text)
 	}
-	return fmt.Sprintf("pod %s %s grace %ds: %s", p.Name, p.Policy, p.Grace, strings.Join(parts, "; "))
+	return fmt.Sprintf("pod %s %s grace %ds CPU %d/4 gate %t: %s", p.Name, p.Policy, p.Grace, p.CPU, p.Gate, strings.Join(parts, "; "))
 }

@@ -1,29 +1,24 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
-	"google.golang.org/grpc/codes"
-	grpcstatus "google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/edged-project/edged/cri"
 	"github.com/edged-project/edged/cri/critest"
-	"github.com/edged-project/edged/metaclient"
 )
 
 // world is a node, its upstream and its agent, if one runs, in a bubble.
@@ -39,9 +34,13 @@ type world struct {
 	stop   func()
 	shown  *promises // of what this agent has shown
 
-	faults   []func()  // remove them
-	lives    int       // of pods, for new UIDs
-	offUntil time.Time // the host is: nothing can happen in it
+	capacity  int64              // of CPU, in thousandths
+	forgetful bool               // a store, or the last of it, was lost: what was set aside is not known
+	left      map[types.UID]bool // deleted under this agent, that knew them
+	anew      map[types.UID]int  // put back under this agent, and how often it had started by then
+	faults    []func()           // remove them
+	lives     int                // of pods, for new UIDs
+	offUntil  time.Time          // the host is: nothing can happen in it
 }
 
 func newWorld(t *testing.T, h history) *world {
@@ -55,10 +54,10 @@ func newWorld(t *testing.T, h history) *world {
 		node:    newNode(t, critest.Config{Profile: h.Profile, Scripts: scripts, TraceLimit: 50_000}),
 		history: h,
 		began:   time.Now(),
-		lives:   1,
+		lives:   1, capacity: int64(runtime.NumCPU()) * 1000,
 	}
-	w.ledger = &ledger{specs: map[types.UID]*corev1.Pod{}, runs: map[string]*instance{}, sandboxes: map[string]*runtimeapi.PodSandbox{}, reported: newPromises()}
-	w.up = &fickleCloud{changed: make(chan struct{}, 1), reported: w.ledger.report}
+	w.ledger = &ledger{started: map[types.UID]int{}, specs: map[types.UID]*corev1.Pod{}, runs: map[string]*instance{}, sandboxes: map[string]*runtimeapi.PodSandbox{}, reported: newPromises()}
+	w.up = &fickleCloud{changed: make(chan struct{}, 1), reported: w.ledger.report, keeps: h.Keeps}
 	for _, p := range h.Pods {
 		w.ledger.say("%s", p)
 		w.want(p.object())
@@ -117,6 +116,15 @@ func (w *world) look() {
 	for _, pod := range w.agent.statuses.Pods() {
 		w.ledger.shows(w.shown, pod)
 	}
+	var given int64
+	for _, pod := range w.agent.allocated(w.agent.pods.Admitted()) {
+		for i := range pod.Spec.Containers {
+			given += pod.Spec.Containers[i].Resources.Requests.Cpu().MilliValue()
+		}
+	}
+	if given > w.capacity && !w.forgetful {
+		w.ledger.broke("%d thousandths of a CPU were given away, of %d", given, w.capacity)
+	}
 }
 
 // heal ends all that disturbs, and has the agent run.
@@ -153,7 +161,13 @@ func (w *world) unsettled() string {
 	}
 	for uid, pod := range wanted {
 		status, _ := w.agent.statuses.Get(uid)
-		if why := unsettledPod(pod, status, running[uid], ready[uid]); why != "" {
+		if pod.DeletionTimestamp != nil {
+			return fmt.Sprintf("pod %s was deleted, and the upstream never heard of its end", uid)
+		}
+		if before, anew := w.anew[uid]; anew && before == w.ledger.starts(uid) && ended(status.Phase) && status.Reason == "" {
+			return fmt.Sprintf("pod %s was put back and never ran: %s", uid, phases(&status))
+		}
+		if why := cmp.Or(unsettledPod(pod, status, running[uid], ready[uid]), gate(pod, status)); why != "" {
 			return fmt.Sprintf("pod %s %s: %s", uid, why, phases(&status))
 		}
 	}
@@ -185,6 +199,24 @@ func unsettledPod(pod *corev1.Pod, status corev1.PodStatus, running []string, re
 		case waits != nil && waits.Reason != "CrashLoopBackOff" && (initialized || waits.Reason != "PodInitializing"):
 			return "waits for " + c.Name
 		}
+	}
+	return ""
+}
+
+// gate says whether the readiness of the pod does not go by its gate.
+func gate(pod *corev1.Pod, status corev1.PodStatus) string {
+	condition := func(conditions []corev1.PodCondition, kind corev1.PodConditionType) corev1.ConditionStatus {
+		for _, c := range conditions {
+			if c.Type == kind {
+				return c.Status
+			}
+		}
+		return ""
+	}
+	should := len(pod.Spec.ReadinessGates) == 0 || condition(pod.Status.Conditions, gateType) == corev1.ConditionTrue
+	should = should && condition(status.Conditions, corev1.ContainersReady) == corev1.ConditionTrue
+	if is := condition(status.Conditions, corev1.PodReady) == corev1.ConditionTrue; is != should {
+		return fmt.Sprintf("is ready: %t", is)
 	}
 	return ""
 }
@@ -225,6 +257,7 @@ func (w *world) startAgent() {
 	go func() { done <- a.run(ctx) }()
 	w.ledger.say("the agent starts")
 	w.agent, w.client, w.shown = a, client, newPromises()
+	w.left, w.anew = map[types.UID]bool{}, map[types.UID]int{}
 	w.stop = func() {
 		cancel()
 		require.NoError(w.t, <-done)
@@ -239,6 +272,15 @@ func (w *world) stopAgent() {
 		w.stop()
 		w.agent = nil
 	}
+}
+
+// knows reports whether the agent has begun the pod, and hears of what becomes of it.
+func (w *world) knows(uid types.UID) bool {
+	if w.agent == nil || w.up.isCut() {
+		return false
+	}
+	_, begun := w.agent.statuses.Get(uid)
+	return begun
 }
 
 // want makes the pod desired, instead of the one of that name.
@@ -296,195 +338,4 @@ func (w *world) fault(s step, what string, fault critest.Fault) {
 	fault.Method, fault.Times = s.Method, s.Times
 	fault.Match = func(c critest.Call) bool { return !isLedgers(c) }
 	w.faults = append(w.faults, w.runtime.Inject(fault))
-}
-
-var happenings = map[string]func(*world, step){
-	"delete pod": func(w *world, s step) {
-		pod, _ := w.target(s)
-		w.ledger.say("%s is deleted", pod.Name)
-		w.up.set(w.others(pod.Name))
-	},
-	"add pod": func(w *world, s step) {
-		pod, _ := w.target(s)
-		if w.desired(pod.Name) != nil {
-			return
-		}
-		w.ledger.say("%s is added again, with the UID of its first life", pod.Name)
-		object := pod.object()
-		w.ledger.exempt(object.UID)
-		w.want(object)
-	},
-	"replace pod": func(w *world, s step) {
-		pod, _ := w.target(s)
-		object := pod.object()
-		w.lives++
-		object.UID = types.UID(fmt.Sprintf("%s-%d", pod.Name, w.lives))
-		w.ledger.say("%s is replaced by UID %s", pod.Name, object.UID)
-		w.want(object)
-	},
-	"edit image": func(w *world, s step) {
-		pod, container := w.target(s)
-		object := w.desired(pod.Name)
-		if object == nil {
-			return
-		}
-		object = object.DeepCopy()
-		for _, list := range [][]corev1.Container{object.Spec.InitContainers, object.Spec.Containers} {
-			for i := range list {
-				if list[i].Name == container {
-					list[i].Image = fmt.Sprintf("%s:%d", container, 2+s.Times)
-					w.ledger.say("image of %s/%s is edited to %s", pod.Name, container, list[i].Image)
-				}
-			}
-		}
-		w.want(object)
-	},
-	"exit 0": func(w *world, s step) {
-		w.hit(s, "exits with 0", func(id string) error { return w.runtime.Exit(id, 0) })
-	},
-	"exit 1": func(w *world, s step) {
-		w.hit(s, "exits with 1", func(id string) error { return w.runtime.Exit(id, 1) })
-	},
-	"OOM kill": func(w *world, s step) { w.hit(s, "is OOM-killed", w.runtime.OOMKill) },
-	"vanish": func(w *world, s step) {
-		w.hit(s, "vanishes", func(id string) error { return w.ledger.forget(id, w.runtime.Vanish(id)) })
-	},
-	"unknown": func(w *world, s step) {
-		w.hit(s, "is in unknown state", func(id string) error {
-			if !w.ledger.runsNow(id) {
-				return errors.New("its end is known")
-			}
-			return w.runtime.SetUnknown(id)
-		})
-	},
-	"kill sandbox": func(w *world, s step) { w.hitSandbox(s, "is killed", w.runtime.KillSandbox) },
-	"vanish sandbox": func(w *world, s step) {
-		w.hitSandbox(s, "vanishes with its containers", func(id string) error {
-			return w.ledger.forget(id, w.runtime.VanishSandbox(id))
-		})
-	},
-	"runtime restarts": func(w *world, s step) {
-		w.ledger.say("the runtime restarts and is away for %s", s.Lasts)
-		w.runtime.Restart(s.Lasts)
-		w.ledger.doubt(s.Lasts)
-	},
-	"reboot": func(w *world, s step) {
-		w.ledger.say("the host reboots and is away for %s", s.Lasts)
-		w.reboot(critest.RebootOptions{Down: s.Lasts})
-	},
-	"wiping reboot": func(w *world, s step) {
-		w.ledger.say("the host reboots, loses all and is away for %s", s.Lasts)
-		w.reboot(critest.RebootOptions{Down: s.Lasts, Wipe: true})
-	},
-	"calls fail": func(w *world, s step) {
-		w.fault(s, "fail", critest.Fault{Err: grpcstatus.Error(codes.Internal, "broken")})
-	},
-	"answers lost": func(w *world, s step) {
-		w.fault(s, "lose their answer", critest.Fault{Err: grpcstatus.Error(codes.Unavailable, "lost"), After: true})
-	},
-	"calls slow": func(w *world, s step) { w.fault(s, "take "+s.Lasts.String(), critest.Fault{Delay: s.Lasts}) },
-	"answers late": func(w *world, s step) {
-		w.fault(s, "answer after "+s.Lasts.String(), critest.Fault{Delay: s.Lasts, After: true})
-	},
-	"events lost": func(w *world, s step) {
-		w.ledger.say("the next %d events are lost", 4*s.Times)
-		w.ledger.scriptEvents(4*s.Times, critest.Delivery{Drop: true})
-	},
-	"events late": func(w *world, s step) {
-		w.ledger.say("the next %d events come twice and %s late", 4*s.Times, s.Lasts)
-		w.ledger.scriptEvents(4*s.Times, critest.Delivery{Delay: s.Lasts, Duplicate: 1})
-	},
-	"agent stops":  func(w *world, _ step) { w.stopAgent() },
-	"agent starts": func(w *world, _ step) { w.startAgent() },
-	"agent restarts": func(w *world, _ step) {
-		w.stopAgent()
-		w.startAgent()
-	},
-	"agent is cut off and restarts": func(w *world, _ step) {
-		if w.agent != nil {
-			w.ledger.say("the agent loses the runtime in the middle of its calls")
-			_ = w.client.Close(context.Background())
-		}
-		w.stopAgent()
-		w.startAgent()
-	},
-	"agent restarts without its store": func(w *world, _ step) {
-		w.stopAgent()
-		w.ledger.say("the store is lost")
-		require.NoError(w.t, os.Remove(filepath.Join(w.opts.root, "store.db")))
-		w.ledger.amnesia()
-		w.startAgent()
-	},
-	"upstream cut":  func(w *world, _ step) { w.ledger.say("the upstream is cut"); w.up.setCut(true) },
-	"upstream back": func(w *world, _ step) { w.ledger.say("the upstream is back"); w.up.setCut(false) },
-	"nothing":       func(*world, step) {},
-}
-
-// fickleCloud is an upstream that can be cut, and takes reports.
-type fickleCloud struct {
-	reported func(*corev1.Pod) // of what is in the store for good
-	changed  chan struct{}
-
-	mu   sync.Mutex // guards pods, which are replaced and not changed, and cut
-	pods []*corev1.Pod
-	cut  bool
-}
-
-func (c *fickleCloud) set(pods []*corev1.Pod) {
-	c.mu.Lock()
-	c.pods = pods
-	c.mu.Unlock()
-	c.notify()
-}
-
-func (c *fickleCloud) setCut(cut bool) {
-	c.mu.Lock()
-	c.cut = cut
-	c.mu.Unlock()
-	c.notify()
-}
-
-func (c *fickleCloud) notify() {
-	select {
-	case c.changed <- struct{}{}:
-	default:
-	}
-}
-
-func (c *fickleCloud) all() []*corev1.Pod {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.pods)
-}
-
-func (c *fickleCloud) isCut() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cut
-}
-
-var errCut = errors.New("no network")
-
-func (c *fickleCloud) Watch(ctx context.Context, sink metaclient.Sink) error {
-	for {
-		if c.isCut() {
-			return errCut
-		}
-		if err := sink.Pods(ctx, c.all()); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-c.changed:
-		}
-	}
-}
-
-func (c *fickleCloud) ReportPodStatus(_ context.Context, pod *corev1.Pod) error {
-	c.reported(pod)
-	if c.isCut() {
-		return errCut
-	}
-	return nil
 }
