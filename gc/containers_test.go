@@ -187,13 +187,18 @@ func (o onSandboxes) ListPodSandbox(ctx context.Context, filter *runtimeapi.PodS
 	return o.Runtime.ListPodSandbox(ctx, filter)
 }
 
+// notReadyNode has a container of a pod that is gone, for when its sources are ready.
+func notReadyNode(t *testing.T) (*node, gc.ContainersConfig, *atomic.Bool) {
+	n := newNode(t)
+	n.add("gone", 0, exited)
+	cfg, isReady := n.config(), new(atomic.Bool)
+	cfg.Ready = isReady.Load
+	return n, cfg, isReady
+}
+
 func TestSourcesThatBecomeReadyDuringARoundAreSeenSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNode(t)
-		n.add("gone", 0, exited)
-		cfg := n.config()
-		var isReady atomic.Bool
-		cfg.Ready = isReady.Load
+		n, cfg, isReady := notReadyNode(t)
 		rt := onSandboxes{n.fakeRuntime, func() { isReady.Store(true) }}
 		go func() { assert.NoError(t, gc.NewContainers(rt, cfg).Run(t.Context())) }()
 		time.Sleep(2 * time.Second)
@@ -204,11 +209,7 @@ func TestSourcesThatBecomeReadyDuringARoundAreSeenSoon(t *testing.T) {
 
 func TestSourcesThatBecomeReadyWhileContainersEndAllTheTimeAreSeenSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNode(t)
-		n.add("gone", 0, exited)
-		cfg := n.config()
-		var isReady atomic.Bool
-		cfg.Ready = isReady.Load
+		n, cfg, isReady := notReadyNode(t)
 		containers := gc.NewContainers(n.fakeRuntime, cfg)
 		go func() { assert.NoError(t, containers.Run(t.Context())) }()
 		for second := range 20 {

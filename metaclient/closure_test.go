@@ -32,11 +32,7 @@ func TestAllThatAPodRefersToIsStoredBeforeThePodIsHandedOn(t *testing.T) {
 	outer := t
 	var left string // the file as a power cut at the hand-over would leave it
 	synctest.Test(t, func(t *testing.T) {
-		cloud := metatest.New()
-		cloud.Put(p)
-		for _, ref := range refs {
-			cloud.Put(objectFor(ref))
-		}
+		cloud := cloudWith(refs, p)
 		cloud.Delay(100 * time.Millisecond)
 		c := mustOpen(t, path, cloud, metaclient.Config{OnPods: func(pods []*corev1.Pod, complete bool) {
 			if complete && left == "" {
@@ -67,10 +63,7 @@ func TestWhatASetRefersToComesAlongWhenTheDiskTakesItAtLast(t *testing.T) {
 	path := storePath(t)
 	synctest.Test(t, func(t *testing.T) {
 		p, refs := everything(t)
-		cloud := metatest.New()
-		for _, ref := range refs {
-			cloud.Put(objectFor(ref))
-		}
+		cloud := cloudWith(refs)
 		missing, tokens := -1, 0
 		var c *metaclient.Client
 		c = mustOpen(t, path, cloud, metaclient.Config{OnPods: func(pods []*corev1.Pod, _ bool) {
@@ -193,11 +186,7 @@ func TestObjectsThatNoPodRefersToAreDropped(t *testing.T) {
 	path := storePath(t)
 	synctest.Test(t, func(t *testing.T) {
 		p, refs := everything(t)
-		cloud := metatest.New()
-		cloud.Put(p, uses("b", "from", ""))
-		for _, ref := range refs {
-			cloud.Put(objectFor(ref))
-		}
+		cloud := cloudWith(refs, p, uses("b", "from", ""))
 		c := mustOpen(t, path, cloud, metaclient.Config{})
 		stop := start(t, c)
 		defer stop()
@@ -226,10 +215,7 @@ func TestObjectsThatWereDroppedAndAreNeededAgainAreStoredWithTheirPod(t *testing
 	path := storePath(t)
 	synctest.Test(t, func(t *testing.T) {
 		p, refs := everything(t)
-		cloud := metatest.New()
-		for _, ref := range refs {
-			cloud.Put(objectFor(ref))
-		}
+		cloud := cloudWith(refs)
 		var missing int
 		var c *metaclient.Client
 		c = mustOpen(t, path, cloud, metaclient.Config{OnPods: func([]*corev1.Pod, bool) { missing = c.Health().Missing }})

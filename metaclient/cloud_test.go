@@ -58,6 +58,16 @@ func uses(name, configMap, secret string) *corev1.Pod {
 }
 
 // everything is a pod that refers to something in each way there is.
+// cloudWith holds the objects and what is referred to.
+func cloudWith(refs []metaclient.Ref, objects ...metav1.Object) *metatest.Cloud {
+	cloud := metatest.New()
+	cloud.Put(objects...)
+	for _, ref := range refs {
+		cloud.Put(objectFor(ref))
+	}
+	return cloud
+}
+
 func everything(t *testing.T) (p *corev1.Pod, refs []metaclient.Ref) {
 	t.Helper()
 	p = &corev1.Pod{}

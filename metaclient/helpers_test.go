@@ -83,6 +83,15 @@ func (r reportingUpstream) ReportPodStatus(ctx context.Context, pod *corev1.Pod)
 	return r.report(ctx, pod)
 }
 
+// heardBy returns the upstream as one that takes statuses, and these as they come.
+func heardBy(up metaclient.Upstream) (reportingUpstream, <-chan corev1.PodStatus) {
+	sent := make(chan corev1.PodStatus, 10)
+	return reportingUpstream{up, func(_ context.Context, pod *corev1.Pod) error {
+		sent <- pod.Status
+		return nil
+	}}, sent
+}
+
 // recorder keeps what OnPods was given.
 type recorder struct {
 	mu    sync.Mutex

@@ -331,11 +331,8 @@ func TestReportWhoseStatusIsDamagedIsNotSent(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		up := newFakeUpstream()
-		sent := make(chan corev1.PodStatus, 10)
-		c := mustOpen(t, path, reportingUpstream{up, func(_ context.Context, pod *corev1.Pod) error {
-			sent <- pod.Status
-			return nil
-		}}, metaclient.Config{})
+		reporting, sent := heardBy(up)
+		c := mustOpen(t, path, reporting, metaclient.Config{})
 		stop := start(t, c)
 		defer stop()
 		require.NoError(t, up.deliver(pod("a")))

@@ -16,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/edged-project/edged/metaclient"
-	"github.com/edged-project/edged/metaclient/metatest"
 )
 
 // A secret goes all ways that there are: good, invalid, changed, unread, offline,
@@ -30,11 +29,7 @@ func TestSecretIsInNoLogNoErrorAndNoFile(t *testing.T) {
 	visit := func(key func() ([]byte, error)) {
 		synctest.Test(t, func(t *testing.T) {
 			p, refs := everything(t)
-			cloud := metatest.New()
-			cloud.Put(p, uses("a", "", "s"), secret("s", hidden))
-			for _, ref := range refs {
-				cloud.Put(objectFor(ref))
-			}
+			cloud := cloudWith(refs, p, uses("a", "", "s"), secret("s", hidden))
 			c, err := metaclient.Open(path, cloud, metaclient.Config{Key: key, Logger: zap.New(logs)})
 			require.NoError(t, err)
 			stop := start(t, c)

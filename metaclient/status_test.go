@@ -284,11 +284,8 @@ func TestReportMadeBeforeTheUpstreamsLastWordIsBroughtInLine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				up := newFakeUpstream()
-				sent := make(chan corev1.PodStatus, 10)
-				c := mustOpen(t, storePath(t), reportingUpstream{up, func(_ context.Context, pod *corev1.Pod) error {
-					sent <- pod.Status
-					return nil
-				}}, metaclient.Config{})
+				reporting, sent := heardBy(up)
+				c := mustOpen(t, storePath(t), reporting, metaclient.Config{})
 				stop := start(t, c)
 				defer stop()
 				require.NoError(t, up.deliver(withStatus(pod("a"), tc.upstream)))
@@ -315,11 +312,8 @@ func TestReportMadeBeforeTheUpstreamsLastWordIsBroughtInLine(t *testing.T) {
 func TestTheEndOfALifeIsNotTakenForThatOfTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := newFakeUpstream()
-		sent := make(chan corev1.PodPhase, 10)
-		c := mustOpen(t, storePath(t), reportingUpstream{up, func(_ context.Context, pod *corev1.Pod) error {
-			sent <- pod.Status.Phase
-			return nil
-		}}, metaclient.Config{ReplayWithin: -1})
+		reporting, sent := heardBy(up)
+		c := mustOpen(t, storePath(t), reporting, metaclient.Config{ReplayWithin: -1})
 		stop := start(t, c)
 		defer stop()
 		ends := pod("a")
@@ -334,7 +328,7 @@ func TestTheEndOfALifeIsNotTakenForThatOfTheNext(t *testing.T) {
 		require.NoError(t, up.deliver(pod("a")))
 		require.NoError(t, up.deliver())
 		require.NoError(t, c.ReportPodStatus(t.Context(), ends))
-		assert.Equal(t, corev1.PodFailed, <-sent, "nobody wants it yet")
+		assert.Equal(t, corev1.PodFailed, (<-sent).Phase, "nobody wants it yet")
 		require.NoError(t, up.deliver(pod("a")))
 		assert.Empty(t, phase(), "what waited")
 		require.NoError(t, c.ReportPodStatus(t.Context(), ends))
@@ -342,14 +336,14 @@ func TestTheEndOfALifeIsNotTakenForThatOfTheNext(t *testing.T) {
 		assert.Empty(t, phase(), "what came late")
 		require.NoError(t, c.ReportPodStatus(t.Context(), withStatus(pod("a"), runningStatus())))
 		assert.Equal(t, corev1.PodRunning, phase(), "of the life that is")
-		assert.Equal(t, corev1.PodRunning, <-sent)
+		assert.Equal(t, corev1.PodRunning, (<-sent).Phase)
 
 		deleted := pod("a")
 		deleted.DeletionTimestamp = &metav1.Time{Time: time.Now()}
 		require.NoError(t, up.deliver(deleted))
 		require.NoError(t, c.ReportPodStatus(t.Context(), ends))
 		assert.Equal(t, corev1.PodFailed, phase(), "its own end")
-		assert.Equal(t, corev1.PodFailed, <-sent)
+		assert.Equal(t, corev1.PodFailed, (<-sent).Phase)
 	})
 }
 

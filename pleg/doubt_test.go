@@ -37,17 +37,24 @@ func TestWhatFailsBetweenListingsIsTriedAgainAfterAShortPeriod(t *testing.T) {
 	}
 }
 
+// eventful is a generator that trusts the events of a runtime with the pod a.
+func eventful(t *testing.T) (*fakeRuntime, *talker, *pleg.Generator, *changes) {
+	t.Helper()
+	runtime := newFakeRuntime()
+	runtime.addPod("a")
+	talker := &talker{runtime, make(chan *runtimeapi.ContainerEventResponse)}
+	g, told := start(t, talker, pleg.Config{})
+	time.Sleep(15 * time.Second)
+	require.True(t, g.Metrics().Eventful)
+	told.take()
+	return runtime, talker, g, told
+}
+
 // The listing of all pods below is answered before the pod is there and arrives after the
 // pod's own has failed: it makes up for nothing.
 func TestWhatFailsForANewPodDuringAListingIsTriedAgainAfterAShortPeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		runtime := newFakeRuntime()
-		runtime.addPod("a")
-		talker := &talker{runtime, make(chan *runtimeapi.ContainerEventResponse)}
-		g, told := start(t, talker, pleg.Config{})
-		time.Sleep(15 * time.Second)
-		require.True(t, g.Metrics().Eventful)
-		told.take()
+		runtime, talker, g, told := eventful(t)
 		runtime.do(func() {
 			runtime.delay[""] = 2 * time.Second // each of its two calls
 			runtime.fail["new"] = errDown
@@ -161,13 +168,7 @@ func TestLostAndRegainedTrustIsLoggedOnceEach(t *testing.T) {
 
 func TestWhatHappensAfterAStreamBrokeIsFoundWithinAShortPeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		runtime := newFakeRuntime()
-		runtime.addPod("a")
-		talker := &talker{runtime, make(chan *runtimeapi.ContainerEventResponse)}
-		g, told := start(t, talker, pleg.Config{})
-		time.Sleep(15 * time.Second)
-		require.True(t, g.Metrics().Eventful)
-		told.take()
+		runtime, talker, g, told := eventful(t)
 		close(talker.say)
 		synctest.Wait()
 		flip(runtime, "a")

@@ -33,6 +33,7 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 	if err != nil {
 		return fmt.Errorf("observe pod: %w", err)
 	}
+	rec.messages = messages(state, rec.messages)
 	s.publishEnd(pod, state, rec, false)
 	if len(state.Sandboxes)+len(state.Containers) > 0 {
 		err = s.stopPod(ctx, pod, state, grace, rec)
@@ -64,7 +65,6 @@ func (s *Syncer) Kill(ctx context.Context, pod *corev1.Pod, grace time.Duration)
 // publishEnd publishes the status of a pod that ends, or has ended, unless it is an
 // orphan, which nobody knows. A resize goes no further.
 func (s *Syncer) publishEnd(pod *corev1.Pod, state *cri.PodState, rec *record, ended bool) {
-	rec.messages = messages(state, rec.messages)
 	if isSkeleton(pod) {
 		return
 	}
